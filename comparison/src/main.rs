@@ -2,10 +2,10 @@
 //! client, eight clients, and the load of an aggregate of 100 events.
 //!
 //! `cargo xtask compare` runs a release build against a private server. Both libraries use an
-//! aggregate of the same shape, payloads of the same fields, and their defaults: `cqrs-es` loads the
-//! aggregate for each command, Retold caches some; rows say where the cache is off. The rounds of a
-//! workload alternate between the libraries. The ratio is taken within each round, and the median of
-//! the ratios counts.
+//! aggregate of the same shape, payloads of the same fields, and their defaults: `cqrs-es` loads
+//! the aggregate for each command, Retold caches some; rows say where the cache is off. The rounds
+//! of a workload alternate between the libraries. The ratio is taken within each round, and the
+//! median of the ratios counts.
 
 mod cqrs;
 mod ours;
@@ -40,8 +40,8 @@ trait Library: Send + Sync + 'static {
 const ONE: Workload = Workload::Commands { clients: 1 };
 const EIGHT: Workload = Workload::Commands { clients: CLIENTS };
 
-/// A workload, whether Retold has its cache, and how many times the rate of the other library it is to
-/// reach.
+/// A workload, whether Retold has its cache, and how many times the rate of the other library it is
+/// to reach.
 const WORKLOADS: [(&str, Workload, Cache, f64); 5] = [
     ("command, 1 client", ONE, Cache::Default, 1.5),
     ("command, 8 clients", EIGHT, Cache::Default, 4.0),

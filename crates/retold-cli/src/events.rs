@@ -160,16 +160,16 @@ impl Reader<'_> {
             }
             self.remaining -= page.events.len() as u64;
             self.count += page.events.len() as u64;
-            let last = page.events.last().map(|event| event.mark());
-            let mark = match self.read.direction {
+            let last = page.events.last().map(|event| event.checkpoint());
+            let checkpoint = match self.read.direction {
                 // `--after` may name a position that is not recorded yet.
                 Direction::Forward => page
                     .read_to
                     .filter(|it| Some(it.position) >= self.read.after),
                 Direction::Backward => last,
             };
-            if mark.is_some() {
-                self.read = self.read.clone().after_mark(mark);
+            if checkpoint.is_some() {
+                self.read = self.read.clone().after_checkpoint(checkpoint);
             }
             if page.end == PageEnd::Complete {
                 return Ok(());

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 Policies are code, so this command can retell only the demonstration's system. To retell your own \
-system, use `retold::retelling` in a program or a test. Effects of another edition of a \
+system, use `retold::retelling` in a program or a test. Effects of another policy_version of a \
 follower, parked events and erased events are not compared; the column NOT COMPARED counts them.
 
 Examples:
@@ -96,7 +96,7 @@ struct Verified {
     streams: u64,
     topics: u64,
     tags: u64,
-    stretches: u64,
+    ranges: u64,
     finding_count: u64,
 }
 
@@ -108,7 +108,7 @@ impl Verified {
             streams: report.streams,
             topics: report.topics,
             tags: report.tags,
-            stretches: report.stretches,
+            ranges: report.ranges,
             finding_count: report.finding_count,
         }
     }
@@ -131,7 +131,7 @@ impl Record for Verified {
             self.streams,
             self.topics,
             self.tags,
-            self.stretches,
+            self.ranges,
             self.finding_count,
         ];
         let counts = counts.iter().map(u64::to_string);
@@ -264,7 +264,7 @@ async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Fa
             Stage::Streams => "streams",
             Stage::Topics => "topics",
             Stage::Tags => "tags",
-            Stage::Stretches => "stretches",
+            Stage::Ranges => "processed ranges",
             _ => "other indexes",
         };
         bar.update(|state| {

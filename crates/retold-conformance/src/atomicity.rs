@@ -6,16 +6,16 @@ use futures_util::FutureExt;
 
 use super::scene::{
     LOG, Outcome, Scene, append_of, append_to, at_once, event, event_of, events, head, log_id,
-    numbers, open, record, send, stream_at, stretch,
+    numbers, open, processed, record, send, stream_at,
 };
 use super::subject::Subject;
 use super::whole::whole;
 use retold_core::recording::Append;
 use retold_core::recording::FollowerKey;
-use retold_core::recording::{Recorder, StretchRead};
+use retold_core::recording::{RangeRead, Recorder};
 
-/// Rule 1. All events, their streams and the stretches are recorded, or nothing, even after a
-/// crash.
+/// Rule 1. All events, their streams and the processed ranges are recorded, or nothing, even after
+/// a crash.
 pub async fn append_is_atomic<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -27,41 +27,42 @@ pub async fn append_is_atomic<S: Subject>() {
         event_of("dog/2", 3).tag("tag"),
         event(4),
     ])
-    .stretch(stretch("follower@1", 0, 5))
+    .processed_range(processed("follower@1", 0, 5))
     .condition(stream_at("dog/2", 0))
     .condition(stream_at("dog/1", 7));
     let outcome = send(log, refused).await;
     assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
     // Only the last event has an id that is taken.
-    let refused = append_to("dog/3", [5, 6, 7, 1]).stretch(stretch("follower@1", 0, 5));
+    let refused = append_to("dog/3", [5, 6, 7, 1]).processed_range(processed("follower@1", 0, 5));
     let outcome = send(log, refused).await;
     assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
 
     assert_eq!(numbers(&whole(log).await), [1]);
     let streams = log.streams("", None, 10).await.expect("streams are read");
     assert_eq!(streams.len(), 1, "no stream of a refused append");
-    let stretches = log
-        .stretches(StretchRead::new())
+    let ranges = log
+        .processed_ranges(RangeRead::new())
         .await
-        .expect("the stretches are read");
-    assert_eq!(stretches, [], "no stretch of a refused append");
+        .expect("the processed ranges are read");
+    assert_eq!(ranges, [], "no processed range of a refused append");
     assert_eq!(head(log).await.append_count, 1);
 
     let accepted = Append::of([event_of("dog/1", 2), event_of("dog/2", 3), event(4)])
-        .stretch(stretch("follower@1", 0, 5));
+        .processed_range(processed("follower@1", 0, 5));
     record(log, accepted).await;
     assert_eq!(numbers(&whole(log).await), [1, 2, 3, 4]);
-    let stretches = log
-        .stretches(StretchRead::new())
+    let ranges = log
+        .processed_ranges(RangeRead::new())
         .await
-        .expect("the stretches are read");
-    assert_eq!(stretches.len(), 1);
+        .expect("the processed ranges are read");
+    assert_eq!(ranges.len(), 1);
     assert_eq!(head(log).await.append_count, 2);
 
     crashes_leave_whole_appends(&scene).await;
 }
 
-/// Crashes while large appends are being recorded leave only whole appends, each with its stretch.
+/// Crashes while large appends are being recorded leave only whole appends, each with its processed
+/// range.
 async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
     const APPENDS: u64 = 12;
     const EVENTS: u128 = 50;
@@ -72,8 +73,8 @@ async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
                 let first = 1000 + u128::from(number) * EVENTS;
                 let append = append_to("dog/large", first..first + EVENTS);
                 let after = number * EVENTS as u64;
-                let stretch = stretch("large@1", after, after + EVENTS as u64);
-                record(&*log, append.stretch(stretch)).await;
+                let range = processed("large@1", after, after + EVENTS as u64);
+                record(&*log, append.processed_range(range)).await;
             }
         }
     };
@@ -90,11 +91,11 @@ async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
                     .checkpoint(&key, upstream)
                     .await
                     .expect("the checkpoint is read");
-                let processed = checkpoint.map_or(0, |mark| mark.position.get());
+                let processed = checkpoint.map_or(0, |checkpoint| checkpoint.position.get());
                 assert_eq!(
                     large.count() as u64,
                     processed,
-                    "an append's events and its stretch survive together"
+                    "an append's events and its processed range survive together"
                 );
             }
         }

@@ -1,7 +1,8 @@
 //! Events are read back exactly as they were recorded.
 
 use super::scene::{
-    Scene, event, event_id, log_id, mark, read, read_stream, record, version, without_wall_clock,
+    Scene, checkpoint, event, event_id, log_id, read, read_stream, record, version,
+    without_wall_clock,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -33,7 +34,7 @@ pub async fn events_come_back_as_they_were<S: Subject>() {
             .encoding(Encoding::parse("msgpack+zstd@key/1").expect("an encoding"))
             .origin(Origin::Effect {
                 follower,
-                edition: 3,
+                policy_version: 3,
                 upstream: log_id(9),
                 position: Position::FIRST,
                 event_id: event_id(8),
@@ -60,5 +61,5 @@ pub async fn events_come_back_as_they_were<S: Subject>() {
     assert_eq!(read_stream(&*scene.log, stream).await.events, found[1..2]);
     let backward = read(&*scene.log, LogRead::new().backward()).await;
     assert!(backward.events.iter().rev().eq(&found));
-    assert_eq!(found[1].mark(), mark(2, u128::MAX));
+    assert_eq!(found[1].checkpoint(), checkpoint(2, u128::MAX));
 }

@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 
 use super::dropping::poll_at_most;
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, event, event_id, event_of, events, head,
-    log_id, mark, numbers, open, read, record, seed, send, stream_at, stream_events, stretch,
-    version,
+    LOG, Outcome, Scene, append_of, append_to, at_once, checkpoint, event, event_id, event_of,
+    events, head, log_id, numbers, open, processed, read, record, seed, send, stream_at,
+    stream_events, version,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -19,7 +19,7 @@ use retold_core::recording::FollowerKey;
 use retold_core::recording::Query;
 use retold_core::recording::StoredSnapshot;
 use retold_core::recording::{Append, Appended};
-use retold_core::recording::{BoxFuture, LogRead, Recorder, StretchRead};
+use retold_core::recording::{BoxFuture, LogRead, RangeRead, Recorder};
 use retold_core::recording::{Conflict, RecordError};
 use retold_core::recording::{Position, Version};
 
@@ -84,10 +84,10 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
     let seen = log.changed_since(before.append_count.max(1) - 1).await;
     let seen = seen.expect("a count");
     let at_least = match round % 5 {
-        0 => head(log).await.mark,
+        0 => head(log).await.checkpoint,
         1 => {
             let page = read(log, LogRead::new().backward().limit(1)).await;
-            page.events.first().map(|it| it.mark())
+            page.events.first().map(|it| it.checkpoint())
         }
         2 => {
             let append =
@@ -121,7 +121,7 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
                     let number = 1_000_000 * 2 + next * 10 + 1;
                     positions
                         .last()
-                        .map(|position| mark(position.get(), number))
+                        .map(|position| checkpoint(position.get(), number))
                 }
                 other => panic!("{other:?}"),
             }
@@ -134,14 +134,17 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
         "a hint announces what a crash undoes"
     );
     assert!(
-        left.mark.map(|it| it.position) >= before.position(),
+        left.checkpoint.map(|it| it.position) >= before.position(),
         "the head shows what a crash undoes"
     );
-    if let Some(mark) = at_least {
-        let found = image.event(mark.event_id).await.expect("an event is read");
+    if let Some(checkpoint) = at_least {
+        let found = image
+            .event(checkpoint.event_id)
+            .await
+            .expect("an event is read");
         assert_eq!(
-            found.map(|it| it.mark()),
-            Some(mark),
+            found.map(|it| it.checkpoint()),
+            Some(checkpoint),
             "round {round}: seen, then lost"
         );
     }
@@ -163,8 +166,8 @@ pub async fn acknowledged_events_survive_reopen<S: Subject>() {
     for number in 1..=10_u64 {
         let id = u128::from(number) * 10;
         let append = Append::of([event_of("dog/1", id).tag("tag"), event(id + 1)]);
-        let stretch = stretch("f@1", (number - 1) * 5, number * 5);
-        record(&*log, append.stretch(stretch)).await;
+        let range = processed("f@1", (number - 1) * 5, number * 5);
+        record(&*log, append.processed_range(range)).await;
         let image = open(&*subject.crash_image().await, LOG).await;
         check_survivors(&*image, number).await;
     }
@@ -205,17 +208,17 @@ async fn check_survivors(log: &dyn Recorder, appends: u64) {
     let ids = (1..=u128::from(appends)).flat_map(|it| [it * 10, it * 10 + 1]);
     assert_eq!(numbers(&events), ids.collect::<Vec<_>>());
     assert_eq!(head(log).await.append_count, appends);
-    let checkpoint = log.checkpoint(&FollowerKey::new("f@1"), log_id(9)).await;
+    let recorded = log.checkpoint(&FollowerKey::new("f@1"), log_id(9)).await;
     let end = appends * 5;
     assert_eq!(
-        checkpoint.expect("the checkpoint is read"),
-        Some(mark(end, end.into()))
+        recorded.expect("the checkpoint is read"),
+        Some(checkpoint(end, end.into()))
     );
-    let stretches = log
-        .stretches(StretchRead::new())
+    let ranges = log
+        .processed_ranges(RangeRead::new())
         .await
-        .expect("the stretches are read");
-    assert_eq!(stretches.len() as u64, appends);
+        .expect("the processed ranges are read");
+    assert_eq!(ranges.len() as u64, appends);
     // Appends are judged as before: a repeat, a taken id, a version, a query.
     let last = u128::from(appends) * 10;
     let repeat = send(log, append_of([last, last + 1])).await;
@@ -224,7 +227,7 @@ async fn check_survivors(log: &dyn Recorder, appends: u64) {
         append_of([5, last]),
         append_of([5]).condition(stream_at("dog/1", appends - 1)),
         append_of([5]).condition(Condition::none_match(Query::tag("tag"))),
-        append_of([5]).stretch(stretch("f@1", end - 5, end)),
+        append_of([5]).processed_range(processed("f@1", end - 5, end)),
     ] {
         let outcome = send(log, refused).await;
         assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
@@ -285,21 +288,24 @@ pub async fn a_retry_settles_the_unknown<S: Subject>() {
     found.sort_unstable();
     assert_eq!(found, expected, "everything is recorded once");
     for task in 0..TASKS {
-        let stretches = log_stretches(&*scene.log, task).await;
+        let ranges = log_ranges(&*scene.log, task).await;
         assert!(
-            stretches.windows(2).all(|pair| pair[0].1 == pair[1].0),
-            "{stretches:?}"
+            ranges.windows(2).all(|pair| pair[0].1 == pair[1].0),
+            "{ranges:?}"
         );
     }
 }
 
-async fn log_stretches(log: &dyn Recorder, task: u128) -> Vec<(u64, u64)> {
-    let read = StretchRead::new().follower(FollowerKey::new(format!("f{task}@1")));
-    let stretches = log.stretches(read).await.expect("the stretches are read");
+async fn log_ranges(log: &dyn Recorder, task: u128) -> Vec<(u64, u64)> {
+    let read = RangeRead::new().follower(FollowerKey::new(format!("f{task}@1")));
+    let ranges = log
+        .processed_ranges(read)
+        .await
+        .expect("the processed ranges are read");
     let number = Position::number;
-    let ends = stretches
+    let ends = ranges
         .iter()
-        .map(|it| (number(it.stretch.after), it.stretch.to.position.get()));
+        .map(|it| (number(it.range.after), it.range.to.position.get()));
     ends.collect()
 }
 
@@ -307,7 +313,7 @@ async fn log_stretches(log: &dyn Recorder, task: u128) -> Vec<(u64, u64)> {
 /// recorded.
 async fn lose_patience(log: &dyn Recorder, task: u128, mut random: Rng) -> Vec<u128> {
     let mut recorded = Vec::new();
-    let (mut stream_version, mut processed) = (0, 0);
+    let (mut stream_version, mut done) = (0, 0);
     let stream = format!("dog/{task}");
     let follower = format!("f{task}@1");
     for round in 0..30 {
@@ -317,7 +323,7 @@ async fn lose_patience(log: &dyn Recorder, task: u128, mut random: Rng) -> Vec<u
         let append = match round % 3 {
             0 => append,
             1 => append.condition(stream_at(&stream, stream_version)),
-            _ => append.stretch(stretch(&follower, processed, processed + 2)),
+            _ => append.processed_range(processed(&follower, done, done + 2)),
         };
         for _ in 0..random.usize(1..4) {
             let polls = random.usize(..3);
@@ -325,7 +331,7 @@ async fn lose_patience(log: &dyn Recorder, task: u128, mut random: Rng) -> Vec<u
         }
         settle(log, &append).await;
         if round % 3 == 2 {
-            processed += 2;
+            done += 2;
         }
         stream_version += size as u64;
         recorded.extend(first..first + size);
@@ -344,9 +350,9 @@ async fn settle(log: &dyn Recorder, append: &Append) {
     loop {
         match log.append(append.clone()).await {
             Ok(Appended::Recorded(_)) => return,
-            Ok(Appended::Repeated(_)) if append.stretches().is_empty() => return,
+            Ok(Appended::Repeated(_)) if append.processed_ranges().is_empty() => return,
             Err(RecordError::Conflict(Conflict::Checkpoint { checkpoint, .. })) => {
-                let to = append.stretches().last().map(|it| it.to);
+                let to = append.processed_ranges().last().map(|it| it.to);
                 assert_eq!(checkpoint, to, "an earlier attempt was recorded");
                 return;
             }

@@ -3,8 +3,8 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, event, head, log_id, numbers, open, record,
-    send, soon, stream_at, stretch, version,
+    LOG, Outcome, Scene, append_of, append_to, at_once, event, head, log_id, numbers, open,
+    processed, record, send, soon, stream_at, version,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -12,9 +12,9 @@ use retold_core::recording::Condition;
 use retold_core::recording::FollowerKey;
 use retold_core::recording::LogId;
 use retold_core::recording::Query;
+use retold_core::recording::RangeRead;
 use retold_core::recording::RecordError;
 use retold_core::recording::StoredSnapshot;
-use retold_core::recording::StretchRead;
 use retold_core::recording::{LogEntry, Store};
 
 /// Rule 15. The logs of a store share nothing: no events, ids, streams, tags, checkpoints,
@@ -25,7 +25,7 @@ pub async fn logs_are_isolated<S: Subject>() {
     let cats = open(&*scene.store, "cats").await;
     let full = append_to("pet/1", [1, 2])
         .event(event(3).tag("tag"))
-        .stretch(stretch("f@1", 0, 5));
+        .processed_range(processed("f@1", 0, 5));
     record(dogs, full.clone()).await;
     let snapshot = StoredSnapshot::new("pet/1", version(2), "Pet", "{}");
     dogs.put_snapshot(snapshot)
@@ -39,11 +39,11 @@ pub async fn logs_are_isolated<S: Subject>() {
         .await
         .expect("the streams are read");
     assert_eq!(streams, []);
-    let stretches = cats
-        .stretches(StretchRead::new())
+    let ranges = cats
+        .processed_ranges(RangeRead::new())
         .await
-        .expect("the stretches are read");
-    assert_eq!(stretches, []);
+        .expect("the processed ranges are read");
+    assert_eq!(ranges, []);
     let key = FollowerKey::new("f@1");
     let checkpoint = cats
         .checkpoint(&key, log_id(9))

@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, conflict, event, event_id, event_of, events,
-    head, log_id, mark, numbers, position, record, refuse, send, stream_at, stretch, version,
+    Outcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, event_id, event_of,
+    events, head, log_id, numbers, position, processed, record, refuse, send, stream_at, version,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -17,12 +17,12 @@ use retold_core::recording::{Append, Positions};
 use retold_core::recording::{Condition, ExpectedVersion};
 use retold_core::recording::{Query, QueryItem};
 
-/// Rule 2. First the checks that do not read the log, then stretches or a repeat, then ids, then
-/// the conditions in their order: only the first mistake is reported.
+/// Rule 2. First the checks that do not read the log, then processed ranges or a repeat, then ids,
+/// then the conditions in their order: only the first mistake is reported.
 pub async fn append_is_judged_in_one_order<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
-    let processed = append_to("dog/1", [1, 2]).stretch(stretch("f@1", 0, 5));
+    let processed = append_to("dog/1", [1, 2]).processed_range(processed("f@1", 0, 5));
     record(log, processed).await;
     record(log, append_to("dog/1", [3])).await;
     let before = head(log).await;
@@ -41,11 +41,11 @@ type Mistake = (&'static str, Append, Outcome);
 /// Appends with a mistake and, in addition, a condition that does not hold.
 fn mistakes_before_conditions() -> Vec<Mistake> {
     let wrong_stream = stream_at("dog/1", 7);
-    let wrong_stretch = stretch("f@1", 4, 6);
+    let wrong_range = processed("f@1", 4, 6);
     let checkpoint = Conflict::Checkpoint {
         follower: FollowerKey::new("f@1"),
         upstream: log_id(9),
-        checkpoint: Some(mark(5, 5)),
+        checkpoint: Some(checkpoint(5, 5)),
     };
     let taken = |number, at| {
         let (id, position) = (event_id(number), position(at));
@@ -53,8 +53,8 @@ fn mistakes_before_conditions() -> Vec<Mistake> {
     };
     let rows = [
         (
-            "an invalid append, before its stretch",
-            append_of([9, 9]).stretch(wrong_stretch.clone()),
+            "an invalid append, before its processed range",
+            append_of([9, 9]).processed_range(wrong_range.clone()),
             Outcome::Invalid,
         ),
         (
@@ -63,13 +63,13 @@ fn mistakes_before_conditions() -> Vec<Mistake> {
             Outcome::Invalid,
         ),
         (
-            "a stretch, before ids and conditions; never a repeat",
-            append_to("dog/1", [1, 2]).stretch(wrong_stretch),
+            "a processed range, before ids and conditions; never a repeat",
+            append_to("dog/1", [1, 2]).processed_range(wrong_range),
             Outcome::Conflict(checkpoint),
         ),
         (
-            "ids, if the stretch joins",
-            append_to("dog/1", [1, 2]).stretch(stretch("f@1", 5, 6)),
+            "ids, if the processed range joins",
+            append_to("dog/1", [1, 2]).processed_range(processed("f@1", 5, 6)),
             taken(1, 1),
         ),
         (
@@ -101,7 +101,7 @@ fn mistakes_in_conditions() -> Vec<Mistake> {
         other: None,
     });
     let found = |condition| {
-        let found = mark(1, 1);
+        let found = checkpoint(1, 1);
         Outcome::Conflict(Conflict::Query { condition, found })
     };
     let (right, other) = (stream_at("dog/1", 3), stream_at("dog/2", 1));
@@ -407,7 +407,7 @@ async fn check_query_meanings<S: Subject>(scene: &Scene<S>) {
         };
         assert_eq!(
             at,
-            found.map(|number| mark(number, number.into())),
+            found.map(|number| checkpoint(number, number.into())),
             "{query:?}"
         );
     }
@@ -421,7 +421,7 @@ async fn check_query_after<S: Subject>(scene: &Scene<S>) {
     };
     let rows = [(0, 1), (1, 3), (2, 3)];
     for (after, expected) in rows {
-        let found = mark(expected, expected.into());
+        let found = checkpoint(expected, expected.into());
         assert_eq!(
             conflict(log, append_of([200]).condition(barked(after))).await,
             Conflict::Query {
@@ -437,7 +437,7 @@ async fn check_query_after<S: Subject>(scene: &Scene<S>) {
     }
     // At the head: only the append itself follows.
     record(log, append_of([200]).condition(barked(3))).await;
-    let found = mark(4, 200);
+    let found = checkpoint(4, 200);
     assert_eq!(
         conflict(log, append_of([201]).condition(barked(3))).await,
         Conflict::Query {
@@ -482,7 +482,11 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
     let log = &*scene.log;
     record(log, append_to("dog/1", [1])).await;
     record(log, append_to("dog/1", [2, 3, 4])).await;
-    record(log, append_to("dog/1", [5]).stretch(stretch("f@1", 0, 5))).await;
+    record(
+        log,
+        append_to("dog/1", [5]).processed_range(processed("f@1", 0, 5)),
+    )
+    .await;
     let before = head(log).await;
 
     let repeated = |first, count| Outcome::Repeated(Positions::new(position(first), count));
@@ -494,7 +498,7 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
     // Other contents, another stream, conditions that no longer hold.
     let other = append_to("dog/2", [2, 3, 4]).condition(stream_at("dog/1", 1));
     assert_eq!(send(log, other).await, repeated(2, 3));
-    // Without the stretches of the append that recorded them.
+    // Without the processed ranges of the append that recorded them.
     assert_eq!(send(log, append_of([5])).await, repeated(5, 1));
 
     // Only some ids, another order, more ids, or ids of several appends: these are not repeats.
@@ -515,8 +519,8 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
             "{ids:?}"
         );
     }
-    // An append with stretches is never a repeat.
-    let again = append_to("dog/1", [5]).stretch(stretch("f@1", 0, 5));
+    // An append with processed ranges is never a repeat.
+    let again = append_to("dog/1", [5]).processed_range(processed("f@1", 0, 5));
     let again = conflict(log, again).await;
     assert!(matches!(again, Conflict::Checkpoint { .. }), "{again:?}");
 

@@ -34,11 +34,11 @@ mod linearizability;
 mod model;
 mod names;
 mod order;
+mod processed_ranges;
 mod proving;
 mod reading;
 mod replacing;
 mod snapshots;
-mod stretches;
 mod tailing;
 mod waiting;
 
@@ -62,6 +62,7 @@ pub use self::names::{
     names_are_never_confused, streams_are_listed_by_prefix, topics_are_listed_and_counted,
 };
 pub use self::order::{positions_have_no_gaps, versions_have_no_gaps};
+pub use self::processed_ranges::ranges_join;
 pub use self::proving::a_read_proves_its_place;
 pub use self::reading::{
     a_read_says_how_far_it_went, a_read_sees_what_was_acknowledged,
@@ -69,7 +70,6 @@ pub use self::reading::{
 };
 pub use self::replacing::a_recorder_never_serves_another_log;
 pub use self::snapshots::snapshots_are_kept_by_version;
-pub use self::stretches::stretches_join;
 pub use self::subject::Subject;
 pub use self::tailing::a_tailing_reader_never_skips;
 pub use self::waiting::changed_since_wakes_those_who_wait;
@@ -95,7 +95,7 @@ macro_rules! conformance_suite {
             a_read_sees_what_was_acknowledged
             nothing_is_seen_before_it_is_durable
             an_append_fails_alone
-            stretches_join
+            ranges_join
             acknowledged_events_survive_reopen
             a_retry_settles_the_unknown
             logs_are_isolated

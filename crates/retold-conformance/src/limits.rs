@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, event, event_id, event_of, head, log_id, mark,
-    numbers, open, position, read, read_stream, record, refuse, send, stream_at, stretch,
+    LOG, Outcome, Scene, append_of, append_to, checkpoint, event, event_id, event_of, head, log_id,
+    numbers, open, position, processed, read, read_stream, record, refuse, send, stream_at,
 };
 use super::subject::Subject;
 use retold_core::recording::Append;
@@ -88,7 +88,7 @@ async fn check_names<S: Subject>(scene: &Scene<S>) {
         .await;
         let effect = event(1).origin(Origin::Effect {
             follower: FollowerKey::new(name),
-            edition: 1,
+            policy_version: 1,
             upstream: log_id(9),
             position: position(1),
             event_id: event_id(9),
@@ -96,7 +96,7 @@ async fn check_names<S: Subject>(scene: &Scene<S>) {
         refuse(log, Append::of([effect]), "a bad follower as origin").await;
         refuse(
             log,
-            append_of([1]).stretch(stretch(name, 0, 1)),
+            append_of([1]).processed_range(processed(name, 0, 1)),
             "a bad follower key",
         )
         .await;
@@ -128,7 +128,11 @@ async fn check_names<S: Subject>(scene: &Scene<S>) {
     let longest = "é".repeat(127) + "x";
     let mut new = event_of(&longest, 1).tag(longest.as_str());
     new.topic = longest.clone().into();
-    record(log, Append::of([new]).stretch(stretch(&longest, 0, 1))).await;
+    record(
+        log,
+        Append::of([new]).processed_range(processed(&longest, 0, 1)),
+    )
+    .await;
     open(&*scene.store, &longest).await;
 }
 
@@ -149,7 +153,11 @@ async fn check_event(log: &dyn Recorder) {
     .await;
     record(log, Append::of([described(METADATA_SIZE_MAX)])).await;
     let end = u64::MAX;
-    record(log, append_of([12]).stretch(stretch("end@1", end - 1, end))).await;
+    record(
+        log,
+        append_of([12]).processed_range(processed("end@1", end - 1, end)),
+    )
+    .await;
 }
 
 async fn check_queries(log: &dyn Recorder) {
@@ -202,7 +210,7 @@ async fn check_counts(log: &dyn Recorder) {
     let many = append_of([base]).conditions((0..conditions).map(condition));
     refuse(
         log,
-        many.clone().stretch(stretch("x@1", 0, 1)),
+        many.clone().processed_range(processed("x@1", 0, 1)),
         "a condition too many",
     )
     .await;
@@ -260,7 +268,7 @@ async fn check_sizes(log: &dyn Recorder) {
     assert_eq!(head(log).await, before, "nothing is written");
     let count = events.len() as u64;
     let first = record(log, Append::of(events)).await;
-    let last = head(log).await.mark.map(|it| it.position.get());
+    let last = head(log).await.checkpoint.map(|it| it.position.get());
     assert_eq!(last, Some(first + count - 1));
     let found = log
         .event(event_id(40))
@@ -286,7 +294,7 @@ async fn check_large_pages(log: &dyn Recorder) {
     assert_eq!(page.events.len() as u128, enough);
     assert_eq!(page.end, PageEnd::Full);
     let last = before.map_or(0, Position::get) + enough as u64;
-    assert_eq!(page.read_to, Some(mark(last, 50_000 + enough - 1)));
+    assert_eq!(page.read_to, Some(checkpoint(last, 50_000 + enough - 1)));
     let dog = StreamRead::new("dog/large");
     let page = read_stream(log, dog.clone()).await;
     assert_eq!(

@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use super::dropping::poll_at_most;
 use super::history::{Operation, Specification, linearize};
 use super::scene::{
-    LOG, Outcome, Scene, at_once, event_of, head, log_id, open, outcome, read, read_stream, seed,
-    send, stretch,
+    LOG, Outcome, Scene, at_once, event_of, head, log_id, open, outcome, processed, read,
+    read_stream, seed, send,
 };
 use super::subject::Subject;
 use retold_core::domain::Timestamp;
@@ -23,8 +23,8 @@ use retold_core::recording::MemoryLog;
 use retold_core::recording::Query;
 use retold_core::recording::StoredEvent;
 use retold_core::recording::limits::Limits;
+use retold_core::recording::{Checkpoint, EventId, Position, Version};
 use retold_core::recording::{Condition, ExpectedVersion};
-use retold_core::recording::{EventId, Mark, Position, Version};
 use retold_core::recording::{Head, LogRead, Page, Recorder, StreamRead};
 
 const CALLERS: usize = 3;
@@ -36,8 +36,8 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// Concurrent calls are linearizable: every history of them can be explained by an order in which a
 /// single caller could have made them. The calls are appends conditional on a version or a query,
-/// or with a stretch; reads of streams, queries, checkpoints and the head; some callers drop their
-/// calls.
+/// or with a processed range; reads of streams, queries, checkpoints and the head; some callers
+/// drop their calls.
 pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;
@@ -80,14 +80,14 @@ enum Call {
 enum Answer {
     Append(Outcome),
     Head(Head),
-    Page(Vec<Mark>, Option<Mark>),
-    Checkpoint(Option<Mark>),
+    Page(Vec<Checkpoint>, Option<Checkpoint>),
+    Checkpoint(Option<Checkpoint>),
 }
 
 impl Answer {
     fn page(page: &Page) -> Self {
         Self::Page(
-            page.events.iter().map(StoredEvent::mark).collect(),
+            page.events.iter().map(StoredEvent::checkpoint).collect(),
             page.read_to,
         )
     }
@@ -128,14 +128,14 @@ impl Specification for LogSpecification {
     }
 
     fn state(&self) -> Self::State {
-        let checkpoint = self.checkpoint().map(|mark| mark.position);
+        let checkpoint = self.checkpoint().map(|checkpoint| checkpoint.position);
         let append_count = self.log.head().append_count;
         (self.ids.clone(), append_count, checkpoint)
     }
 }
 
 impl LogSpecification {
-    fn checkpoint(&self) -> Option<Mark> {
+    fn checkpoint(&self) -> Option<Checkpoint> {
         self.log.checkpoint(&follower(), log_id(9))
     }
 }
@@ -229,13 +229,13 @@ impl Caller {
             }
             7 => Call::Checkpoint,
             8 => {
-                let stretch = stretch("f@1", self.checkpoint, self.checkpoint + 1);
+                let range = processed("f@1", self.checkpoint, self.checkpoint + 1);
                 let events = if self.random.bool() {
                     self.append("dog/1")
                 } else {
                     Append::new()
                 };
-                Call::Append(events.stretch(stretch))
+                Call::Append(events.processed_range(range))
             }
             _ => Call::Append(self.append("dog/1")),
         }
@@ -261,14 +261,16 @@ impl Caller {
 
     /// Updates the known ends of the stream and the log from an answer.
     fn learn(&mut self, call: &Call, answer: &Answer) {
-        let number = |checkpoint: &Option<Mark>| checkpoint.map_or(0, |it| it.position.get());
+        let number = |checkpoint: &Option<Checkpoint>| checkpoint.map_or(0, |it| it.position.get());
         match (call, answer) {
             (_, Answer::Head(head)) => self.log = head.position(),
             (Call::Stream(_), Answer::Page(events, _)) => {
                 let version = Version::new(events.len() as u64);
                 self.stream = ExpectedVersion::seen(version);
             }
-            (_, Answer::Page(_, read_to)) => self.log = read_to.map(|mark| mark.position),
+            (_, Answer::Page(_, read_to)) => {
+                self.log = read_to.map(|checkpoint| checkpoint.position)
+            }
             (_, Answer::Append(Outcome::Conflict(Conflict::Stream { actual, .. }))) => {
                 self.stream = ExpectedVersion::seen(*actual);
             }
@@ -278,8 +280,8 @@ impl Caller {
             (_, Answer::Append(Outcome::Conflict(Conflict::Checkpoint { checkpoint, .. })))
             | (_, Answer::Checkpoint(checkpoint)) => self.checkpoint = number(checkpoint),
             (Call::Append(append), Answer::Append(Outcome::Recorded(_))) => {
-                let mut stretches = append.stretches().iter();
-                self.checkpoint = stretches
+                let mut ranges = append.processed_ranges().iter();
+                self.checkpoint = ranges
                     .next()
                     .map_or(self.checkpoint, |it| it.to.position.get());
             }
@@ -323,7 +325,7 @@ fn show(history: &[LogOperation]) -> String {
                 format!(
                     "append {ids:?} on {:?} with {:?}",
                     append.all_conditions(),
-                    append.stretches()
+                    append.processed_ranges()
                 )
             }
             other => format!("{other:?}"),

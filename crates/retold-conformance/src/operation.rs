@@ -11,9 +11,9 @@ use retold_core::recording::RecordError;
 use retold_core::recording::StoredEvent;
 use retold_core::recording::StoredSnapshot;
 use retold_core::recording::limits::Limits;
-use retold_core::recording::{EventId, LogId, Mark, Version};
-use retold_core::recording::{FollowerKey, RecordedStretch};
-use retold_core::recording::{Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead};
+use retold_core::recording::{Checkpoint, EventId, LogId, Version};
+use retold_core::recording::{FollowerKey, RecordedRange};
+use retold_core::recording::{Head, LogRead, Page, RangeRead, Recorder, StreamEntry, StreamRead};
 
 /// One call of a recorder's method.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(super) enum Operation {
         limit: usize,
     },
     Checkpoint(FollowerKey, LogId),
-    Stretches(StretchRead),
+    Ranges(RangeRead),
     PutSnapshot(StoredSnapshot),
     Snapshot(String, Option<Version>),
     DropSnapshots(String),
@@ -50,13 +50,13 @@ pub(super) enum Answer {
     Head(Head),
     Streams(Vec<StreamEntry>),
     Topics(Vec<Arc<str>>),
-    Checkpoint(Option<Mark>),
-    Stretches(Vec<RecordedStretch>),
+    Checkpoint(Option<Checkpoint>),
+    Ranges(Vec<RecordedRange>),
     Snapshot(Option<StoredSnapshot>),
     Done,
     Invalid,
-    /// The log does not have this mark; the mark that it has in its place.
-    Diverged(Mark, Option<Mark>),
+    /// The log does not have this checkpoint; the checkpoint that it has in its place.
+    Diverged(Checkpoint, Option<Checkpoint>),
     /// The store failed, which no operation here causes.
     Failed(String),
 }
@@ -65,7 +65,9 @@ fn answered<T>(result: Result<T, RecordError>, answer: impl FnOnce(T) -> Answer)
     match result {
         Ok(value) => answer(value),
         Err(RecordError::Invalid(_)) => Answer::Invalid,
-        Err(RecordError::Diverged { mark, found, .. }) => Answer::Diverged(mark, found),
+        Err(RecordError::Diverged {
+            checkpoint, found, ..
+        }) => Answer::Diverged(checkpoint, found),
         Err(error) => Answer::Failed(error.to_string()),
     }
 }
@@ -104,7 +106,7 @@ impl Operation {
                 let checkpoint = log.checkpoint(&follower, upstream).await;
                 answered(checkpoint, Answer::Checkpoint)
             }
-            Self::Stretches(read) => answered(log.stretches(read).await, Answer::Stretches),
+            Self::Ranges(read) => answered(log.processed_ranges(read).await, Answer::Ranges),
             Self::PutSnapshot(snapshot) => {
                 answered(log.put_snapshot(snapshot).await, |()| Answer::Done)
             }
@@ -142,7 +144,7 @@ impl Operation {
             Self::Checkpoint(follower, upstream) => {
                 Answer::Checkpoint(log.checkpoint(&follower, upstream))
             }
-            Self::Stretches(read) => answered(log.stretches(&read), Answer::Stretches),
+            Self::Ranges(read) => answered(log.processed_ranges(&read), Answer::Ranges),
             Self::PutSnapshot(snapshot) => {
                 answered(log.put_snapshot(snapshot, limits), |()| Answer::Done)
             }

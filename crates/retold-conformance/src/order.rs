@@ -64,7 +64,7 @@ pub async fn versions_have_no_gaps<S: Subject>() {
 pub async fn positions_have_no_gaps<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
-    assert_eq!(head(log).await.mark, None);
+    assert_eq!(head(log).await.checkpoint, None);
     assert_eq!(record(log, append_of([1])).await, 1);
     conflict(log, append_of([2, 1])).await;
     assert_eq!(record(log, append_of([2, 3, 4])).await, 2);

@@ -1,32 +1,40 @@
-//! Rule 20: a read after a mark returns a page only if the log has the event of the mark at that
-//! position.
+//! Rule 20: a read after a checkpoint returns a page only if the log has the event of the
+//! checkpoint at that position.
 
 use super::reading::{Expected, check_page, six_events};
-use super::scene::{LOG, Scene, append_to, mark, position, read, read_stream, record, version};
+use super::scene::{
+    LOG, Scene, append_to, checkpoint, position, read, read_stream, record, version,
+};
 use super::subject::Subject;
-use retold_core::recording::Mark;
+use retold_core::recording::Checkpoint;
 use retold_core::recording::Query;
 use retold_core::recording::RecordError;
 use retold_core::recording::{LogRead, Page, PageEnd, Recorder, StreamRead};
 
-/// Rule 20. A read after a mark returns a page only if the log has the event of the mark at that
-/// position.
+/// Rule 20. A read after a checkpoint returns a page only if the log has the event of the
+/// checkpoint at that position.
 pub async fn a_read_proves_its_place<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
-    let nothing = log.read_log(LogRead::new().after_mark(mark(1, 1))).await;
-    check_diverged("of an empty log", nothing, (mark(1, 1), None));
-    let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
+    let nothing = log
+        .read_log(LogRead::new().after_checkpoint(checkpoint(1, 1)))
+        .await;
+    check_diverged("of an empty log", nothing, (checkpoint(1, 1), None));
+    let nothing =
+        StreamRead::new("dog/1").after_checkpoint(Some(version(1)), Some(checkpoint(1, 1)));
     let nothing = log.read_stream(nothing).await;
-    check_diverged("of an unknown stream", nothing, (mark(1, 1), None));
+    check_diverged("of an unknown stream", nothing, (checkpoint(1, 1), None));
     let unborn = scene
         .store
         .open_read_only("cats")
         .await
         .expect("the log opens");
-    let nothing = unborn.read_log(LogRead::new().after_mark(mark(1, 1))).await;
+    let nothing = unborn
+        .read_log(LogRead::new().after_checkpoint(checkpoint(1, 1)))
+        .await;
     check_unborn("of a log that does not exist", nothing);
-    let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
+    let nothing =
+        StreamRead::new("dog/1").after_checkpoint(Some(version(1)), Some(checkpoint(1, 1)));
     let nothing = unborn.read_stream(nothing).await;
     check_unborn("of its streams", nothing);
     six_events(log).await;
@@ -35,16 +43,19 @@ pub async fn a_read_proves_its_place<S: Subject>() {
     // Through any handle, and for events recorded by another.
     let another = scene.another_handle().await;
     record(log, append_to("dog/1", [7])).await;
-    let page = read(&*another, LogRead::new().after_mark(mark(7, 7))).await;
+    let page = read(&*another, LogRead::new().after_checkpoint(checkpoint(7, 7))).await;
     check_page("another handle", &page, (&[], 7, PageEnd::Complete));
 }
 
 async fn check_pages(log: &dyn Recorder) {
     use PageEnd::{Complete, Full};
-    let after = |at, number| LogRead::new().after_mark(mark(at, number));
-    let tag = |at, number| LogRead::of(Query::tag("tag")).after_mark(mark(at, number));
+    let after = |at, number| LogRead::new().after_checkpoint(checkpoint(at, number));
+    let tag = |at, number| LogRead::of(Query::tag("tag")).after_checkpoint(checkpoint(at, number));
     let rows: Vec<(LogRead, Expected<'_>)> = vec![
-        (LogRead::new().after_mark(None).limit(1), (&[1], 1, Full)),
+        (
+            LogRead::new().after_checkpoint(None).limit(1),
+            (&[1], 1, Full),
+        ),
         (after(4, 4), (&[5, 6], 6, Complete)),
         (after(4, 4).limit(1), (&[5], 5, Full)),
         (after(6, 6), (&[], 6, Complete)),
@@ -60,7 +71,7 @@ async fn check_pages(log: &dyn Recorder) {
         let page = read(log, log_read.clone()).await;
         check_page(&format!("{log_read:?}"), &page, expected);
     }
-    let four = Some(mark(4, 4));
+    let four = Some(checkpoint(4, 4));
     let rows = [
         (after(4, 9), four),
         (after(4, 5), four),
@@ -68,7 +79,7 @@ async fn check_pages(log: &dyn Recorder) {
         (after(4, 9).until(position(4)), four),
         (after(4, 9).backward(), four),
         (tag(4, 9), four),
-        (tag(6, 5), Some(mark(6, 6))),
+        (tag(6, 5), Some(checkpoint(6, 6))),
         (tag(4, 9).backward(), four),
         (after(7, 7), None),
         (tag(7, 7), None),
@@ -76,7 +87,9 @@ async fn check_pages(log: &dyn Recorder) {
         (after(1 << 63, 6).backward(), None),
     ];
     for (log_read, found) in rows {
-        let expected = log_read.mark().expect("the read is after a mark");
+        let expected = log_read
+            .checkpoint()
+            .expect("the read is after a checkpoint");
         let answer = log.read_log(log_read.clone()).await;
         check_diverged(&format!("{log_read:?}"), answer, (expected, found));
     }
@@ -85,7 +98,8 @@ async fn check_pages(log: &dyn Recorder) {
 async fn check_stream_pages(log: &dyn Recorder) {
     use PageEnd::{Complete, Full};
     let after = |number, at, event| {
-        StreamRead::new("dog/1").after_mark(Some(version(number)), Some(mark(at, event)))
+        StreamRead::new("dog/1")
+            .after_checkpoint(Some(version(number)), Some(checkpoint(at, event)))
     };
     let rows: Vec<(StreamRead, Expected<'_>)> = vec![
         (after(1, 1, 1), (&[3, 6], 6, Complete)),
@@ -100,18 +114,20 @@ async fn check_stream_pages(log: &dyn Recorder) {
         check_page(&format!("{stream_read:?}"), &page, expected);
     }
     let rows = [
-        (after(2, 3, 9), Some(mark(3, 3))),
-        (after(2, 2, 3), Some(mark(3, 3))),
-        (after(2, 3, 9).limit(1), Some(mark(3, 3))),
-        (after(2, 3, 9).backward(), Some(mark(3, 3))),
+        (after(2, 3, 9), Some(checkpoint(3, 3))),
+        (after(2, 2, 3), Some(checkpoint(3, 3))),
+        (after(2, 3, 9).limit(1), Some(checkpoint(3, 3))),
+        (after(2, 3, 9).backward(), Some(checkpoint(3, 3))),
         // The event is there, but not with this version.
-        (after(2, 6, 6), Some(mark(3, 3))),
-        (after(3, 3, 3).until(version(3)), Some(mark(6, 6))),
+        (after(2, 6, 6), Some(checkpoint(3, 3))),
+        (after(3, 3, 3).until(version(3)), Some(checkpoint(6, 6))),
         (after(4, 6, 6), None),
         (after(u64::MAX, 6, 6), None),
     ];
     for (stream_read, found) in rows {
-        let (_, expected) = stream_read.mark().expect("the read is after a mark");
+        let (_, expected) = stream_read
+            .checkpoint()
+            .expect("the read is after a checkpoint");
         let answer = log.read_stream(stream_read.clone()).await;
         check_diverged(&format!("{stream_read:?}"), answer, (expected, found));
     }
@@ -125,12 +141,16 @@ fn check_unborn(what: &str, answer: Result<Page, RecordError>) {
 fn check_diverged(
     what: &str,
     answer: Result<Page, RecordError>,
-    (expected, there): (Mark, Option<Mark>),
+    (expected, there): (Checkpoint, Option<Checkpoint>),
 ) {
     match answer {
-        Err(RecordError::Diverged { log, mark, found }) => {
-            assert_eq!((&*log, mark, found), (LOG, expected, there), "{what}");
+        Err(RecordError::Diverged {
+            log,
+            checkpoint,
+            found,
+        }) => {
+            assert_eq!((&*log, checkpoint, found), (LOG, expected, there), "{what}");
         }
-        other => panic!("{what}: a read after a mark that the log lacks returns {other:?}"),
+        other => panic!("{what}: a read after a checkpoint that the log lacks returns {other:?}"),
     }
 }

@@ -1,5 +1,5 @@
 //! Random operations that are likely to be meaningful: near the head, near existing versions, with
-//! names, ids and stretches that were used before.
+//! names, ids and processed ranges that were used before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::operation::Operation;
-use super::scene::{LOG, event_id, log_id, mark};
+use super::scene::{LOG, checkpoint, event_id, log_id};
 use retold_core::domain::Timestamp;
 use retold_core::recording::Append;
 use retold_core::recording::Encoding;
@@ -16,10 +16,10 @@ use retold_core::recording::NewEvent;
 use retold_core::recording::Origin;
 use retold_core::recording::StoredEvent;
 use retold_core::recording::StoredSnapshot;
+use retold_core::recording::{Checkpoint, LogId, Position, Version};
 use retold_core::recording::{Condition, ExpectedVersion};
-use retold_core::recording::{Direction, LogRead, StreamRead, StretchRead};
-use retold_core::recording::{FollowerKey, Stretch};
-use retold_core::recording::{LogId, Mark, Position, Version};
+use retold_core::recording::{Direction, LogRead, RangeRead, StreamRead};
+use retold_core::recording::{FollowerKey, ProcessedRange};
 use retold_core::recording::{Query, QueryItem};
 
 /// Names of streams, some of which are prefixes of others.
@@ -54,7 +54,7 @@ impl RandomOperations {
             74..77 => Operation::Head,
             77..82 => self.streams(),
             82..86 => Operation::Checkpoint(self.follower(), self.upstream()),
-            86..90 => Operation::Stretches(self.stretch_read()),
+            86..90 => Operation::Ranges(self.range_read()),
             90..94 => Operation::PutSnapshot(self.snapshot()),
             94..97 => {
                 let until = self.random.bool().then(|| self.version(3)).flatten();
@@ -79,18 +79,18 @@ impl RandomOperations {
         if self.random.u8(..8) == 0 && !self.sent.is_empty() {
             return self.again();
         }
-        let stretches = if self.random.u8(..4) == 0 {
+        let ranges = if self.random.u8(..4) == 0 {
             self.random.usize(1..4)
         } else {
             0
         };
-        let least = usize::from(stretches == 0 && self.random.u8(..50) > 0);
+        let least = usize::from(ranges == 0 && self.random.u8(..50) > 0);
         let most = if self.random.u8(..20) == 0 { 30 } else { 4 };
         let events = self.random.usize(least..most);
         let mut append = Append::of((0..events).map(|_| self.event()));
         let mut ends = Vec::new();
-        for _ in 0..stretches {
-            append = append.stretch(self.stretch(log, &mut ends));
+        for _ in 0..ranges {
+            append = append.processed_range(self.processed_range(log, &mut ends));
         }
         if self.random.bool() {
             for _ in 0..self.random.usize(1..4) {
@@ -257,7 +257,7 @@ impl RandomOperations {
             1 => read.after(after),
             2 => read.until(after),
             3 => read.after(after).until(self.position(log)),
-            4 => read.after_mark(after.map(|after| self.mark_at(log, after))),
+            4 => read.after_checkpoint(after.map(|after| self.checkpoint_at(log, after))),
             _ => {
                 let (until, limit) = self.full_at_its_end(Position::number(after), read.direction);
                 read.after(after).until(Position::new(until)).limit(limit)
@@ -265,11 +265,11 @@ impl RandomOperations {
         }
     }
 
-    /// Returns the mark at a position, or usually one that the log does not have.
-    fn mark_at(&mut self, log: &MemoryLog, at: Position) -> Mark {
+    /// Returns the checkpoint at a position, or usually one that the log does not have.
+    fn checkpoint_at(&mut self, log: &MemoryLog, at: Position) -> Checkpoint {
         let page = log.read_log(LOG, &LogRead::at(at)).expect("a good read");
-        let there = page.events.first().map(StoredEvent::mark);
-        let other = mark(at.get(), self.random.u128(..self.next_id + 2));
+        let there = page.events.first().map(StoredEvent::checkpoint);
+        let other = checkpoint(at.get(), self.random.u128(..self.next_id + 2));
         there.filter(|_| self.random.u8(..4) > 0).unwrap_or(other)
     }
 
@@ -291,11 +291,11 @@ impl RandomOperations {
                 let before = Version::new(Version::number(after).saturating_sub(1));
                 let one = StreamRead::new(stream).after(before).limit(1);
                 let page = log.read_stream(LOG, &one).expect("a good read");
-                let there = page.events.first().map(StoredEvent::mark);
+                let there = page.events.first().map(StoredEvent::checkpoint);
                 let position = self.position(log).unwrap_or(Position::FIRST);
-                let other = self.mark_at(log, position);
+                let other = self.checkpoint_at(log, position);
                 let given = there.filter(|_| self.random.u8(..4) > 0).unwrap_or(other);
-                read.after_mark(after, Some(given))
+                read.after_checkpoint(after, Some(given))
             }
             _ => {
                 let (until, limit) = self.full_at_its_end(Version::number(after), read.direction);
@@ -344,12 +344,13 @@ impl RandomOperations {
         log_id(self.random.u128(7..9))
     }
 
-    /// Returns a stretch that usually joins the recorded stretches or earlier ones of its append.
-    fn stretch(
+    /// Returns a processed range that usually joins the recorded processed ranges or earlier ones
+    /// of its append.
+    fn processed_range(
         &mut self,
         log: &MemoryLog,
         ends: &mut Vec<(FollowerKey, LogId, Position)>,
-    ) -> Stretch {
+    ) -> ProcessedRange {
         let (follower, upstream) = (self.follower(), self.upstream());
         let recorded = log.checkpoint(&follower, upstream).map(|it| it.position);
         let mut earlier = ends.iter().rev();
@@ -361,14 +362,14 @@ impl RandomOperations {
         };
         let least = u64::from(self.random.u8(..30) > 0);
         let to = Position::number(after) + self.random.u64(least..4);
-        let to = mark(to.max(1), to.into());
+        let to = checkpoint(to.max(1), to.into());
         ends.push((follower.clone(), upstream, to.position));
-        let edition = if self.random.u8(..6) == 0 { 2 } else { 1 };
-        Stretch::new(follower, upstream, after, to).edition(edition)
+        let policy_version = if self.random.u8(..6) == 0 { 2 } else { 1 };
+        ProcessedRange::new(follower, upstream, after, to).policy_version(policy_version)
     }
 
-    fn stretch_read(&mut self) -> StretchRead {
-        let mut read = StretchRead::new()
+    fn range_read(&mut self) -> RangeRead {
+        let mut read = RangeRead::new()
             .after(self.random.u64(..20))
             .limit(self.limit());
         if self.random.bool() {

@@ -3,17 +3,17 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, conflict, event, event_id, event_of, head,
-    log_id, mark, numbers, position, read, read_all, read_stream, record, send, stream_at,
-    stream_events, version,
+    LOG, Outcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, event_id,
+    event_of, head, log_id, numbers, position, read, read_all, read_stream, record, send,
+    stream_at, stream_events, version,
 };
 use super::subject::Subject;
 use retold_core::recording::Append;
 use retold_core::recording::Condition;
 use retold_core::recording::FollowerKey;
 use retold_core::recording::RecordError;
-use retold_core::recording::{Head, LogRead, Page, PageEnd, Recorder, StreamRead, StretchRead};
-use retold_core::recording::{Mark, Position, Version};
+use retold_core::recording::{Checkpoint, Position, Version};
+use retold_core::recording::{Head, LogRead, Page, PageEnd, RangeRead, Recorder, StreamRead};
 use retold_core::recording::{Query, QueryItem};
 
 /// An expected page: the numbers of its events, the position that it read to, its end.
@@ -27,10 +27,10 @@ pub(super) fn check_page(what: &str, page: &Page, (events, read_to, end): Expect
         (events, read_to, end),
         "{what}"
     );
-    let expected = (went > 0).then(|| mark(went, went.into()));
+    let expected = (went > 0).then(|| checkpoint(went, went.into()));
     assert_eq!(
         page.read_to, expected,
-        "{what}: the mark names the event there"
+        "{what}: the checkpoint names the event there"
     );
 }
 
@@ -121,7 +121,10 @@ async fn check_filtered_pages(log: &dyn Recorder) {
         check_page(&format!("{log_read:?}"), &page, expected);
     }
     let (events, read_to) = read_all(log, tag().limit(1)).await;
-    assert_eq!((numbers(&events), read_to), (vec![2, 5], Some(mark(6, 6))));
+    assert_eq!(
+        (numbers(&events), read_to),
+        (vec![2, 5], Some(checkpoint(6, 6)))
+    );
 }
 
 async fn check_stream_pages(log: &dyn Recorder) {
@@ -261,7 +264,7 @@ pub async fn a_read_sees_what_was_acknowledged<S: Subject>() {
         let event = event_of("dog/1", id).tag(tag.as_str());
         record(writer, Append::of([event])).await;
         for reader in &handles {
-            let expected = Some(mark(number, id));
+            let expected = Some(checkpoint(number, id));
             check_sees(&**reader, number, &tag, expected).await;
         }
         // Every other handle judges by it as well.
@@ -277,8 +280,8 @@ pub async fn a_read_sees_what_was_acknowledged<S: Subject>() {
     threads_see_each_other(&scene).await;
 }
 
-async fn check_sees(reader: &dyn Recorder, number: u64, tag: &str, expected: Option<Mark>) {
-    assert_eq!(head(reader).await.mark, expected, "by the head");
+async fn check_sees(reader: &dyn Recorder, number: u64, tag: &str, expected: Option<Checkpoint>) {
+    assert_eq!(head(reader).await.checkpoint, expected, "by the head");
     let after = Position::new(number - 1);
     let page = read(reader, LogRead::new().after(after)).await;
     assert_eq!(page.read_to, expected, "by a read of the log");
@@ -295,7 +298,7 @@ async fn check_sees(reader: &dyn Recorder, number: u64, tag: &str, expected: Opt
         .event(event_id(number.into()))
         .await
         .expect("an event is read");
-    assert_eq!(found.map(|it| it.mark()), expected, "by its id");
+    assert_eq!(found.map(|it| it.checkpoint()), expected, "by its id");
     let count = reader.changed_since(number - 1).await.expect("a count");
     assert_eq!(count, number, "by the count of appends");
 }
@@ -342,7 +345,7 @@ pub async fn unknown_is_empty<S: Subject>() {
     assert_eq!(logs, [LOG], "reading creates no log");
 }
 
-async fn check_empty(log: &dyn Recorder, head: Option<Mark>) {
+async fn check_empty(log: &dyn Recorder, head: Option<Checkpoint>) {
     for log_read in [
         LogRead::new(),
         LogRead::new().backward(),
@@ -357,17 +360,17 @@ async fn check_empty(log: &dyn Recorder, head: Option<Mark>) {
         .await
         .expect("the streams are read");
     assert_eq!(streams, []);
-    let stretches = log
-        .stretches(StretchRead::new())
+    let ranges = log
+        .processed_ranges(RangeRead::new())
         .await
-        .expect("the stretches are read");
-    assert_eq!(stretches, []);
+        .expect("the processed ranges are read");
+    assert_eq!(ranges, []);
     check_empty_names(log).await;
 }
 
 /// Names that no log of these tests uses.
 async fn check_empty_names(log: &dyn Recorder) {
-    let head = head(log).await.mark;
+    let head = head(log).await.checkpoint;
     let page = read_stream(log, StreamRead::new("dog/unknown")).await;
     assert_eq!((page.events.len(), page.read_to), (0, head));
     let page = read_stream(log, StreamRead::new("dog/unknown").backward()).await;

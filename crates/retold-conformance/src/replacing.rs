@@ -1,8 +1,8 @@
 //! Rule 21: a recorder never serves another log, even if its log was replaced.
 
 use super::scene::{
-    LOG, Scene, append_of, append_to, event_id, head, log_id, numbers, open, record, soon, stretch,
-    version,
+    LOG, Scene, append_of, append_to, event_id, head, log_id, numbers, open, processed, record,
+    soon, version,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -11,7 +11,7 @@ use retold_core::recording::LogId;
 use retold_core::recording::Query;
 use retold_core::recording::RecordError;
 use retold_core::recording::StoredSnapshot;
-use retold_core::recording::{LogRead, Recorder, StreamRead, StretchRead};
+use retold_core::recording::{LogRead, RangeRead, Recorder, StreamRead};
 
 /// Rule 21. If the name of a log now refers to another log or to none, or if another log has
 /// replaced it in the store, the recorder reports this, and reads and writes nothing.
@@ -27,7 +27,7 @@ pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     for log in &dogs {
         assert_eq!(log.log_id().await.expect("is read"), Some(log_id(1)));
     }
-    let append = append_to("dog/1", [1, 2]).stretch(stretch("f@1", 0, 5));
+    let append = append_to("dog/1", [1, 2]).processed_range(processed("f@1", 0, 5));
     record(&*dogs[0], append).await;
     let cats = open(&*scene.store, "cats").await;
     record(&*cats, append_to("cat/1", [11])).await;
@@ -84,7 +84,10 @@ async fn check_replaced(log: &dyn Recorder, found: Option<LogId>) {
         ("streams", log.streams("", None, 9).await.err()),
         ("topics", log.topics(None, 9).await.err()),
         ("checkpoint", log.checkpoint(&key, log_id(9)).await.err()),
-        ("stretches", log.stretches(StretchRead::new()).await.err()),
+        (
+            "processed ranges",
+            log.processed_ranges(RangeRead::new()).await.err(),
+        ),
         ("changed_since", waited.err()),
         ("snapshot", log.snapshot("dog/1", None).await.err()),
     ];
@@ -92,7 +95,7 @@ async fn check_replaced(log: &dyn Recorder, found: Option<LogId>) {
         check_is_replaced(method, answer, found);
     }
     let snapshot = StoredSnapshot::new("dog/1", version(1), "Dog", "{}");
-    let append = append_to("dog/1", [61]).stretch(stretch("f@1", 5, 6));
+    let append = append_to("dog/1", [61]).processed_range(processed("f@1", 5, 6));
     let writes = [
         ("append", log.append(append).await.err()),
         ("put_snapshot", log.put_snapshot(snapshot).await.err()),

@@ -17,10 +17,10 @@ use retold_core::recording::NewEvent;
 use retold_core::recording::Store;
 use retold_core::recording::{Append, Appended, Positions};
 use retold_core::recording::{BoxFuture, Head, LogRead, Page, PageEnd, Recorder, StreamRead};
+use retold_core::recording::{Checkpoint, EventId, LogId, Position, Version};
 use retold_core::recording::{Condition, ExpectedVersion};
 use retold_core::recording::{Conflict, RecordError};
-use retold_core::recording::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::{FollowerKey, Stretch};
+use retold_core::recording::{FollowerKey, ProcessedRange};
 use retold_core::recording::{StoredEvent, StoredEventParts};
 
 /// Name of the log that most tests use.
@@ -102,9 +102,9 @@ pub(super) fn version(number: u64) -> Version {
     Version::new(number).expect("the test says a number from 1")
 }
 
-/// The mark of the event of `number` at a position.
-pub(super) fn mark(at: u64, number: u128) -> Mark {
-    Mark {
+/// The checkpoint of the event of `number` at a position.
+pub(super) fn checkpoint(at: u64, number: u128) -> Checkpoint {
+    Checkpoint {
         position: position(at),
         event_id: event_id(number),
     }
@@ -115,11 +115,16 @@ pub(super) fn stream_at(stream: &str, number: u64) -> Condition {
     Condition::stream_at(stream, ExpectedVersion::seen(Version::new(number)))
 }
 
-/// A stretch of a follower over the log with number 9, from after one position (0: the beginning)
-/// to another.
-pub(super) fn stretch(follower: &str, after: u64, to: u64) -> Stretch {
+/// A processed range of a follower over the log with number 9, from after one position (0: the
+/// beginning) to another.
+pub(super) fn processed(follower: &str, after: u64, to: u64) -> ProcessedRange {
     let key = FollowerKey::new(follower);
-    Stretch::new(key, log_id(9), Position::new(after), mark(to, to.into()))
+    ProcessedRange::new(
+        key,
+        log_id(9),
+        Position::new(after),
+        checkpoint(to, to.into()),
+    )
 }
 
 /// The outcome of an append, in a form that can be compared.
@@ -193,7 +198,7 @@ pub(super) async fn read_stream(log: &dyn Recorder, read: StreamRead) -> Page {
 pub(super) async fn read_all(
     log: &dyn Recorder,
     mut read: LogRead,
-) -> (Vec<StoredEvent>, Option<Mark>) {
+) -> (Vec<StoredEvent>, Option<Checkpoint>) {
     let mut events = Vec::new();
     loop {
         let page = self::read(log, read.clone()).await;

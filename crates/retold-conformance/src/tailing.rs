@@ -13,8 +13,8 @@ use super::whole::{check_positions, whole};
 use retold_core::recording::NewEvent;
 use retold_core::recording::Query;
 use retold_core::recording::{Append, Positions};
+use retold_core::recording::{Checkpoint, Position};
 use retold_core::recording::{LogRead, Recorder};
-use retold_core::recording::{Mark, Position};
 
 const WRITERS: usize = 4;
 /// Appends that each writer sends.
@@ -47,7 +47,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
     ];
     for (tail, pace) in reads.clone() {
         let log = scene.another_handle().await;
-        let task = async move { Seen::Marks(follow(&*log, tail, pace).await) };
+        let task = async move { Seen::Checkpoints(follow(&*log, tail, pace).await) };
         tasks.push(task.boxed());
     }
     let seen = soon("writers and readers end", at_once::<S, Seen>(tasks)).await;
@@ -70,11 +70,11 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
         }
     }
     for ((tail, _), seen) in reads.iter().zip(&seen[WRITERS..]) {
-        let Seen::Marks(seen) = seen else {
+        let Seen::Checkpoints(seen) = seen else {
             unreachable!("readers come last")
         };
         let expected = committed.iter().filter(|it| tail.query.matches(it));
-        let expected: Vec<Mark> = expected.map(|it| it.mark()).collect();
+        let expected: Vec<Checkpoint> = expected.map(|it| it.checkpoint()).collect();
         assert_eq!(*seen, expected, "what was seen by {:?}", tail.query);
     }
 }
@@ -82,7 +82,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
 /// The result of a task: a writer's positions, or the events that a reader saw.
 enum Seen {
     Reported(Vec<(u128, Positions)>),
-    Marks(Vec<Mark>),
+    Checkpoints(Vec<Checkpoint>),
 }
 
 #[derive(Clone, Copy)]
@@ -146,8 +146,8 @@ fn tagged(number: u128, random: &mut Rng) -> NewEvent {
 }
 
 /// Reads forward until the writers are done and the head is reached.
-async fn follow(log: &dyn Recorder, tail: LogRead, pace: Pace) -> Vec<Mark> {
-    let mut seen = Vec::<Mark>::new();
+async fn follow(log: &dyn Recorder, tail: LogRead, pace: Pace) -> Vec<Checkpoint> {
+    let mut seen = Vec::<Checkpoint>::new();
     let mut went = None::<Position>;
     loop {
         // In this order: if some writers are not done now, there will be more appends than `known`.
@@ -164,7 +164,7 @@ async fn follow(log: &dyn Recorder, tail: LogRead, pace: Pace) -> Vec<Mark> {
                     Some(event.position()) <= position,
                     "nothing is beyond `read_to`"
                 );
-                seen.push(event.mark());
+                seen.push(event.checkpoint());
             }
             went = position;
             if went >= end {

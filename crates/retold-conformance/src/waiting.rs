@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 
-use super::scene::{Scene, append_of, at_once, head, record, soon, stretch};
+use super::scene::{Scene, append_of, at_once, head, processed, record, soon};
 use super::subject::Subject;
 use retold_core::recording::Append;
 
@@ -29,13 +29,13 @@ pub async fn changed_since_wakes_those_who_wait<S: Subject>() {
     let writer = scene.another_handle().await;
     let writer = async move {
         for number in 0..APPENDS {
-            // Stretches without events count as well.
+            // Processed ranges without events count as well.
             let append = match number % 2 {
                 0 => append_of([number.into()]),
-                _ => Append::new().stretch(stretch("f@1", number - 1, number + 1)),
+                _ => Append::new().processed_range(processed("f@1", number - 1, number + 1)),
             };
             let append = if number == 1 {
-                Append::new().stretch(stretch("f@1", 0, 2))
+                Append::new().processed_range(processed("f@1", 0, 2))
             } else {
                 append
             };

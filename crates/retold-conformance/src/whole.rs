@@ -17,8 +17,8 @@ pub(super) async fn whole(log: &dyn Recorder) -> Vec<StoredEvent> {
     let events = events(log).await;
     let after = head(log).await;
     if before == after {
-        let last = events.last().map(StoredEvent::mark);
-        assert_eq!(after.mark, last, "the head is the last event");
+        let last = events.last().map(StoredEvent::checkpoint);
+        assert_eq!(after.checkpoint, last, "the head is the last event");
     }
     check_positions(&events);
     check_places(&events);

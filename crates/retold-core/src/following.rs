@@ -41,7 +41,7 @@ pub(crate) use self::context::{Cause, Freshness};
 pub use self::deadline::{Deadline, TimerModel, timer};
 pub use self::follower::{Follower, OnFailure, Start};
 pub use self::follower_event::{
-    FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingMark, follower_stream,
+    FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingCheckpoint, follower_stream,
 };
 pub use self::follower_record::{FollowerRecord, Partitioning};
 pub(crate) use self::follower_record::{SystemNames, parts_of};

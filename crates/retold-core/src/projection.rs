@@ -1,17 +1,17 @@
 //! Projections: views that are built from the events of a log, stored together with a checkpoint.
 //!
 //! A [`Projection`] selects events of one upstream log and defines how each of them changes the
-//! view. A [`ViewKeeper`] stores the view: in memory or in an SQL database. It applies a page of
+//! view. A [`ViewStore`] stores the view: in memory or in an SQL database. It applies a page of
 //! events and moves the checkpoint in one transaction, so that view and checkpoint never disagree,
-//! even after a crash. A [`ProjectionPipeline`] passes pages from the log to the keeper, one step
-//! at a time. It has no thread and no timer, and is driven by a runner or by hand. A
+//! even after a crash. A [`ProjectionPipeline`] passes pages from the log to the view store, one
+//! step at a time. It has no thread and no timer, and is driven by a runner or by hand. A
 //! [`ProjectionHandle`] reports its progress, and waits until the view includes a position.
 //!
 //! # Guarantees
 //!
 //! - Every selected event is applied to the view exactly once, in the order of the log, even if two
-//!   processes run the projection at the same time: the keeper compares the checkpoint inside its
-//!   transaction.
+//!   processes run the projection at the same time: the view store compares the checkpoint inside
+//!   its transaction.
 //! - A new version is built while readers see the old one, and replaces it in one step when it has
 //!   caught up. Readers see either the old version or the complete new one.
 //! - An event that cannot be processed is never skipped silently; see [`OnPoison`].
@@ -48,7 +48,7 @@ mod handling;
 mod outline;
 
 mod declaration;
-mod keeper;
+mod view_store;
 
 mod rate;
 
@@ -62,13 +62,13 @@ pub use self::declaration::Projection;
 pub use self::error::{BoxError, PoisonedEvent, ProjectionError, ProjectionLabel};
 pub use self::handler::{AtOnce, Awaited, HandleView, ViewKind};
 pub use self::handling::Handling;
-pub use self::keeper::{
-    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
-    ViewKeeper, ViewPage,
-};
 pub use self::memory_view::{MemoryView, MemoryViewGuard};
 pub use self::outline::{OnPoison, ProjectionOutline, StartFrom};
 pub use self::pipeline::{
     PROJECTION_PAGE_EVENTS_DEFAULT, ProjectionPipeline, Step, UNRECORDED_EVENTS_MAX,
 };
 pub use self::progress::{ProjectionHandle, ProjectionState, ProjectionStatus};
+pub use self::view_store::{
+    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
+    ViewPage, ViewStore,
+};

@@ -12,7 +12,7 @@ pub mod limits;
 
 mod encoding;
 mod metadata;
-mod stretch;
+mod processed_range;
 
 mod origin;
 
@@ -49,7 +49,7 @@ pub use self::encoding::Encoding;
 pub use self::error::{Conflict, RecordError};
 pub(crate) use self::error::{found_log, found_there};
 pub use self::fault::{Corrupt, Failure, Invalid};
-pub use self::identity::{EventId, LogId, Mark, Position, Version};
+pub use self::identity::{Checkpoint, EventId, LogId, Position, Version};
 pub use self::layer::{RecorderLayer, StoreLayer};
 pub use self::memory::{MemoryLog, MemoryStore};
 pub use self::metadata::Metadata;
@@ -57,14 +57,14 @@ pub use self::new_event::NewEvent;
 pub use self::origin::Origin;
 pub use self::own_process::OwnProcess;
 pub use self::patience::{OPEN_PAUSE_MAX, OPEN_PAUSE_MIN, OPEN_WAIT_MAX, Patience};
+pub use self::processed_range::{FollowerKey, ProcessedRange, RecordedRange};
 pub use self::query::{Query, QueryItem};
-pub(crate) use self::recorder::prove_mark;
+pub(crate) use self::recorder::prove_checkpoint;
 pub use self::recorder::{
-    BoxFuture, Direction, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead,
-    StretchRead,
+    BoxFuture, Direction, Head, LogRead, Page, PageEnd, RangeRead, Recorder, StreamEntry,
+    StreamRead,
 };
 pub use self::snapshot::StoredSnapshot;
 pub use self::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
 pub use self::stored_event::{Place, StoredEvent, StoredEventParts, pack_tags};
-pub use self::stretch::{FollowerKey, RecordedStretch, Stretch};
 pub use self::verify::{Progress, Report, Stage, verify_log};

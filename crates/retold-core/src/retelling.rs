@@ -6,7 +6,7 @@
 //! streams the logs and needs constant memory; and [the whole system](retell_whole), in memory, in
 //! one schedule that is merged from all logs.
 //!
-//! Both forms only read. Some records cannot be repeated: effects that another edition of a
+//! Both forms only read. Some records cannot be repeated: effects that another policy version of a
 //! follower recorded, parked events, and effects of an erased event. They are accepted as facts and
 //! counted.
 

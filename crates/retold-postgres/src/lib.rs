@@ -101,7 +101,7 @@ mod sql_text;
 mod error;
 mod names;
 mod queue;
-mod stretch_checksum;
+mod range_checksum;
 
 mod log;
 mod opening;

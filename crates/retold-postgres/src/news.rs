@@ -1,5 +1,5 @@
 //! News: how the store learns that a log has grown.
 
-pub(crate) mod herald;
+pub(crate) mod notifier;
 
 pub(crate) mod listener;

@@ -48,10 +48,10 @@ pub const PLACE_SIZE: usize = 32 * 1024;
 /// Maximum number of appends in one transaction. It bounds how long the first one waits for the
 /// others.
 pub const GROUP_LENGTH_MAX: usize = 512;
-/// Bytes counted for each event, tag, condition, name in a query and stretch in addition to its
-/// texts and payload, when the size of an append is computed: roughly the size of its numbers. It
-/// limits a group to some tens of thousands of them, however small they are, so that it is written
-/// well within [`ANSWER_WAIT_MAX`].
+/// Bytes counted for each event, tag, condition, name in a query and processed range in addition to
+/// its texts and payload, when the size of an append is computed: roughly the size of its numbers.
+/// It limits a group to some tens of thousands of them, however small they are, so that it is
+/// written well within [`ANSWER_WAIT_MAX`].
 pub(crate) const ROW_SIZE: usize = 256;
 /// Maximum total size of the appends of one transaction, in bytes; a larger append gets its own
 /// transaction. Everything that is sent counts, including conditions.

@@ -133,11 +133,11 @@ pub(crate) fn size(append: &Append) -> usize {
         };
         ROW_SIZE + names
     });
-    let stretches = append
-        .stretches()
+    let ranges = append
+        .processed_ranges()
         .iter()
-        .map(|stretch| ROW_SIZE + stretch.follower.as_str().len());
-    events.chain(conditions).chain(stretches).sum()
+        .map(|range| ROW_SIZE + range.follower.as_str().len());
+    events.chain(conditions).chain(ranges).sum()
 }
 
 fn item_size(item: &QueryItem) -> usize {

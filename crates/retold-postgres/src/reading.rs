@@ -1,7 +1,7 @@
 //! Reading: pages of events, ranges of followers and snapshots.
 
 pub(crate) mod page;
+pub(crate) mod processed_ranges;
 pub(crate) mod snapshots;
-pub(crate) mod stretches;
 
 pub(crate) mod verify;

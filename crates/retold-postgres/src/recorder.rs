@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use retold_core::recording::limits::{Limits, PAGE_NAMES_MAX, check_page_limit};
 use retold_core::recording::{
-    Append, Appended, BoxFuture, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page, PageEnd,
-    Position, RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot, StreamEntry,
-    StreamRead, StretchRead, Version,
+    Append, Appended, BoxFuture, Checkpoint, EventId, FollowerKey, Head, LogId, LogRead, Page,
+    PageEnd, Position, RangeRead, RecordError, RecordedRange, Recorder, StoredEvent,
+    StoredSnapshot, StreamEntry, StreamRead, Version,
 };
 use tokio_postgres::Row;
 
@@ -17,7 +17,7 @@ use crate::log::{Born, Log, Met};
 use crate::names::{bound, possible};
 use crate::options::INLINE_ATTEMPTS_MAX;
 use crate::projection::inline::{Inline, is_of_views_behind};
-use crate::reading::{page, snapshots, stretches};
+use crate::reading::{page, processed_ranges, snapshots};
 use crate::server::pool::Pooled;
 use crate::server::runtime::within;
 use crate::server::standby::{LagWait, behind, is_standby};
@@ -108,13 +108,13 @@ impl PostgresRecorder {
             .await
     }
 
-    /// Returns the page of a log that does not exist yet: it is empty and has no mark.
-    async fn unborn_page(&self, mark: Option<Mark>) -> Result<Page, RecordError> {
-        if let Some(mark) = mark {
+    /// Returns the page of a log that does not exist yet: it is empty and has no checkpoint.
+    async fn unborn_page(&self, checkpoint: Option<Checkpoint>) -> Result<Page, RecordError> {
+        if let Some(checkpoint) = checkpoint {
             if is_standby(&mut *self.shared.pool.take().await?).await? {
-                return Err(behind(mark, None));
+                return Err(behind(checkpoint, None));
             }
-            RecordError::check_mark(&self.log.name, mark, None)?;
+            RecordError::check_checkpoint(&self.log.name, checkpoint, None)?;
         }
         Ok(Page::new(Vec::new(), None, PageEnd::Complete))
     }
@@ -158,7 +158,7 @@ fn head(row: &Row) -> Result<Head, tokio_postgres::Error> {
     let topic_count: i64 = row.try_get(3)?;
     let position = Position::new(position.cast_unsigned());
     Ok(Head {
-        mark: position.zip(id).map(|(position, id)| Mark {
+        checkpoint: position.zip(id).map(|(position, id)| Checkpoint {
             position,
             event_id: EventId::new(id),
         }),
@@ -261,7 +261,7 @@ impl Recorder for PostgresRecorder {
             loop {
                 let page = match self.look().await? {
                     Some((connection, log)) => page::log_page(connection, log, &read).await,
-                    None => self.unborn_page(read.mark()).await,
+                    None => self.unborn_page(read.checkpoint()).await,
                 };
                 match page {
                     Err(error) => lag.outwait(error).await?,
@@ -278,7 +278,10 @@ impl Recorder for PostgresRecorder {
             loop {
                 let page = match self.look().await? {
                     Some((connection, log)) => page::stream_page(connection, log, &read).await,
-                    None => self.unborn_page(read.mark().map(|(_, mark)| mark)).await,
+                    None => {
+                        self.unborn_page(read.checkpoint().map(|(_, checkpoint)| checkpoint))
+                            .await
+                    }
                 };
                 match page {
                     Err(error) => lag.outwait(error).await?,
@@ -334,25 +337,27 @@ impl Recorder for PostgresRecorder {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         within(&self.shared.runtime, async move {
             match self.look().await? {
                 Some((connection, log)) => {
-                    stretches::checkpoint(connection, log, follower, upstream).await
+                    processed_ranges::checkpoint(connection, log, follower, upstream).await
                 }
                 None => Ok(None),
             }
         })
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        read: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
         within(&self.shared.runtime, async move {
             let limit = read.check()?;
             match self.look().await? {
-                Some((connection, log)) => stretches::read(connection, log, &read, limit).await,
+                Some((connection, log)) => {
+                    processed_ranges::read(connection, log, &read, limit).await
+                }
                 None => Ok(Vec::new()),
             }
         })

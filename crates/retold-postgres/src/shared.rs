@@ -7,8 +7,8 @@ use tokio::sync::Semaphore;
 
 use crate::birth::birth_now;
 use crate::log::{Born, Log, Logs};
-use crate::news::herald::Herald;
 use crate::news::listener::Listener;
+use crate::news::notifier::Notifier;
 use crate::projection::inline::Inline;
 use crate::server::pool::Pool;
 use crate::server::runtime::StoreRuntime;
@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) runtime: Arc<StoreRuntime>,
     pub(crate) logs: Arc<Logs>,
-    pub(crate) herald: Herald,
+    pub(crate) notifier: Notifier,
     pub(crate) listener: Listener,
     /// Limits the connections that append at the same time.
     pub(crate) writers: Semaphore,

@@ -15,8 +15,8 @@ use crate::access::Access;
 use crate::error::{Refusal, of_statement};
 use crate::log::{Log, Logs};
 use crate::names::bound;
-use crate::news::herald::Herald;
 use crate::news::listener::Listener;
+use crate::news::notifier::Notifier;
 use crate::opening::may_pass;
 use crate::options::{PostgresOptions, WRITERS_MAX};
 use crate::projection::inline::{Inline, InlineProjections};
@@ -201,7 +201,7 @@ impl PostgresStore {
         let connections_max = place.connections_max;
         Ok(Self {
             shared: Arc::new(Shared {
-                herald: Herald::new(place.clone(), runtime.clone()),
+                notifier: Notifier::new(place.clone(), runtime.clone()),
                 listener: Listener::new(place.clone(), logs.clone(), runtime.clone()),
                 pool: Pool::new(place, runtime.clone(), connections_max),
                 runtime,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
-use retold::recording::{LogRead, Mark};
+use retold::recording::{Checkpoint, LogRead};
 use retold::runner::MultiThread;
 use retold::system::limits::FOLLOW_PAGE_EVENTS;
 use retold::system::{Context, Follower, Infrastructure, System};
@@ -101,8 +101,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let head = counters.head().await?.position().ok_or("it has events")?;
     let (begun, mut after) = (Instant::now(), None);
-    while after.is_none_or(|mark: Mark| mark.position < head) {
-        let read = LogRead::new().after_mark(after).limit(FOLLOW_PAGE_EVENTS);
+    while after.is_none_or(|checkpoint: Checkpoint| checkpoint.position < head) {
+        let read = LogRead::new()
+            .after_checkpoint(after)
+            .limit(FOLLOW_PAGE_EVENTS);
         after = counters.recorder().read_log(read).await?.read_to;
     }
     println!("reading the pages alone: {:?}", begun.elapsed());

@@ -2,8 +2,8 @@
 //!
 //! Every process that runs the system is a node with a name. Leases, in the stores of the
 //! applications' logs, record which nodes are alive and which node holds which unit: a follower,
-//! the timers of an application, a view, an outbox. They only place work: the recorded stretches
-//! ensure that each event is processed once, whichever node believes that it holds a lease.
+//! the timers of an application, a view, an outbox. They only place work: the recorded processed
+//! ranges ensure that each event is processed once, whichever node believes that it holds a lease.
 
 mod options;
 mod unit;
@@ -16,8 +16,8 @@ mod roster;
 mod status;
 mod worker;
 
+mod membership;
 mod overview;
-mod seat;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,9 +41,9 @@ pub use self::overview::{ClusterOverview, UnitOverview};
 pub use self::status::{ClusterStatus, NodeStatus, UnitStatus};
 pub use self::unit::Unit;
 
+use self::membership::{Membership, MembershipCell, NoSlot, Surroundings};
 pub(crate) use self::roster::in_time;
 use self::roster::{NodeLife, Roster};
-use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
 use self::unit::unit_of_view;
 pub(crate) use self::unit::{LeaseNames, unit_of};
 pub(crate) use self::worker::Worker;
@@ -51,11 +51,11 @@ use crate::job::Job;
 use crate::lag::Lag;
 use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
 use crate::log_news::watch_logs;
+use crate::running_system::RunningSystem;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
 use crate::waiting::{Holder, ViewWaitError, WaitError};
 use crate::watchdog::Watchdog;
-use crate::works::Works;
 
 /// Why a node could not join.
 #[derive(Debug, thiserror::Error)]
@@ -163,15 +163,15 @@ pub enum JoinError {
 /// # }
 /// ```
 pub struct Cluster {
-    works: Works,
+    running: RunningSystem,
     life: NodeLife,
     names: LeaseNames,
     options: ClusterOptions,
     units: Vec<Unit>,
     /// Stores with leases, and the last known state of each.
-    stores: Vec<(Arc<dyn Store>, Arc<SeatCell>)>,
+    stores: Vec<(Arc<dyn Store>, Arc<MembershipCell>)>,
     leave: watch::Sender<bool>,
-    seats: Mutex<Vec<JoinHandle<StopReport>>>,
+    memberships: Mutex<Vec<JoinHandle<StopReport>>>,
     /// Views that each node keeps for itself, with their names.
     own_views: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
     aborts: Vec<AbortHandle>,
@@ -207,7 +207,7 @@ impl Cluster {
         check_node(node)?;
         options.check().map_err(Error::from)?;
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
-        let (works, jobs) = Works::new(open);
+        let (running, jobs) = RunningSystem::new(open);
         let names = LeaseNames::of_system(system.name());
         let (placed, own): (Vec<_>, Vec<_>) = jobs
             .into_iter()
@@ -216,7 +216,7 @@ impl Cluster {
         let units: Vec<_> = placed.iter().map(|(unit, _)| unit.clone()).collect();
         check_units(&names, &units)?;
         let (leave, leaving) = watch::channel(false);
-        let (news, aborts) = watch_logs(&works.open, &options.work);
+        let (news, aborts) = watch_logs(&running.open, &options.work);
         let around = Surroundings {
             life: NodeLife::begin(node),
             names: names.clone(),
@@ -225,20 +225,20 @@ impl Cluster {
             leaving,
         };
         let mut cluster = Self {
-            _watchdog: works.watchdog(),
-            works,
+            _watchdog: running.watchdog(),
+            running,
             life: around.life.clone(),
             names,
             options,
             units,
             stores: Vec::new(),
             leave,
-            seats: Mutex::default(),
+            memberships: Mutex::default(),
             own_views: Mutex::default(),
             aborts,
         };
-        let seats = cluster.enlist(infrastructure, &around, placed).await?;
-        cluster.start(seats, &around, own.into_iter().map(|(_, job)| job));
+        let memberships = cluster.enlist(infrastructure, &around, placed).await?;
+        cluster.start(memberships, &around, own.into_iter().map(|(_, job)| job));
         Ok(cluster)
     }
 
@@ -248,21 +248,21 @@ impl Cluster {
         infrastructure: &Infrastructure,
         around: &Surroundings,
         placed: Vec<(Unit, Job)>,
-    ) -> Result<Vec<Seat>, JoinError> {
+    ) -> Result<Vec<Membership>, JoinError> {
         for (_, job) in &placed {
             job.report_elsewhere().await;
         }
         let name_deadline = Instant::now() + self.options.name_wait_max;
-        let mut seats = Vec::new();
+        let mut memberships = Vec::new();
         for share in shares(infrastructure, placed) {
-            let cell = Arc::new(SeatCell::default());
+            let cell = Arc::new(MembershipCell::default());
             self.stores
                 .push((Arc::clone(&share.store), Arc::clone(&cell)));
-            let mut seat = Seat::new(share.store, around.clone(), share.jobs, cell);
-            let what = format!("joining the system {:?}", self.works.open.system().name());
+            let mut membership = Membership::new(share.store, around.clone(), share.jobs, cell);
+            let what = format!("joining the system {:?}", self.running.open.system().name());
             let mut patience = Patience::new(what, infrastructure.open_wait());
             let enlisted = loop {
-                match seat.enlist().await {
+                match membership.enlist().await {
                     Err(NoSlot::Namesake(_)) if Instant::now() < name_deadline => {
                         let rest = Instant::now() + self.options.rest();
                         sleep_until(name_deadline.min(rest)).await;
@@ -273,19 +273,19 @@ impl Cluster {
                     enlisted => break enlisted,
                 }
             };
-            seats.push(seat);
+            memberships.push(membership);
             if let Err(no_slot) = enlisted {
-                for seat in seats {
-                    seat.leave().await;
+                for membership in memberships {
+                    membership.leave().await;
                 }
                 return Err(self.join_error(no_slot));
             }
         }
-        Ok(seats)
+        Ok(memberships)
     }
 
     fn join_error(&self, no_slot: NoSlot) -> JoinError {
-        let system = self.works.open.system().name().into();
+        let system = self.running.open.system().name().into();
         match no_slot {
             NoSlot::Namesake(lease) => JoinError::NameTaken {
                 system,
@@ -297,11 +297,16 @@ impl Cluster {
         }
     }
 
-    fn start(&mut self, seats: Vec<Seat>, around: &Surroundings, own: impl Iterator<Item = Job>) {
-        for seat in seats {
-            let task = tokio::spawn(seat.run());
+    fn start(
+        &mut self,
+        memberships: Vec<Membership>,
+        around: &Surroundings,
+        own: impl Iterator<Item = Job>,
+    ) {
+        for membership in memberships {
+            let task = tokio::spawn(membership.run());
             self.aborts.push(task.abort_handle());
-            self.seats.get_mut().push(task);
+            self.memberships.get_mut().push(task);
         }
         for job in own {
             let title = job.title();
@@ -324,12 +329,12 @@ impl Cluster {
     ///
     /// [`Error::Invalid`] if there is none; the error lists the existing names.
     pub fn application(&self, name: &str) -> Result<Application> {
-        self.works.application(name)
+        self.running.application(name)
     }
 
     /// Returns the system with its logs.
     pub fn open_system(&self) -> &OpenSystem {
-        &self.works.open
+        &self.running.open
     }
 
     /// Returns the status of the whole cluster: the living nodes, the holder of each unit, and each
@@ -358,7 +363,7 @@ impl Cluster {
         });
         let units: Vec<_> = units.collect();
         ClusterStatus {
-            system: self.works.open.system().name().into(),
+            system: self.running.open.system().name().into(),
             node: Arc::clone(&self.life.name),
             nodes: status::nodes(&rosters, &units),
             now: rosters.first().map(|roster| roster.now),
@@ -420,7 +425,7 @@ impl Cluster {
 
     /// Adds problems of this node, and those that other nodes show of their units.
     async fn examine(&self, health: &mut Health) {
-        self.works.examine(health).await;
+        self.running.examine(health).await;
         let rosters = self.stores.iter().map(|(_, cell)| cell.read().roster);
         let rosters: Vec<_> = rosters.collect();
         for unit in &self.units {
@@ -452,14 +457,14 @@ impl Cluster {
     /// ends of the logs: for followers on other nodes the recorded state, in the phase
     /// [`Standby`](Phase::Standby).
     pub async fn followers(&self) -> Vec<FollowerStatus> {
-        self.works.status().await
+        self.running.status().await
     }
 
     /// Returns handles of the views, in the infrastructure's order. Their state is that of this
     /// process only; use [`has_recorded`](ProjectionHandle::has_recorded) to find out whether a
     /// view shows a position.
     pub fn projections(&self) -> &[ProjectionHandle] {
-        self.works.projections()
+        self.running.projections()
     }
 
     /// Waits until readers of the view with this name see the event at this position of its log,
@@ -474,7 +479,7 @@ impl Cluster {
         position: Position,
         wait_max: Duration,
     ) -> Result<(), ViewWaitError> {
-        let handle = self.works.projection(view)?;
+        let handle = self.running.projection(view)?;
         let deadline = Instant::now() + wait_max;
         let mut checkpoint = None;
         let shown = async {
@@ -504,13 +509,13 @@ impl Cluster {
     /// Returns the status of each application's timers, in the order of declaration. If another
     /// node holds the timers of an application, their status here shows none pending.
     pub fn timers(&self) -> Vec<TimersStatus> {
-        self.works.timers()
+        self.running.timers()
     }
 
     /// Returns the status of the outboxes given to this node, in their order; outboxes that another
     /// node drains are in the phase [`Standby`](Phase::Standby).
     pub fn outboxes(&self) -> Vec<OutboxStatus> {
-        self.works.outboxes()
+        self.running.outboxes()
     }
 
     /// Returns how far the followers of the whole cluster are behind: the largest lag in events and
@@ -519,7 +524,7 @@ impl Cluster {
     /// they passed over without recording that yet. The result is cached for
     /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX).
     pub async fn lag(&self) -> Lag {
-        self.works.lag().await
+        self.running.lag().await
     }
 
     /// Returns whether a follower is behind by more than this many events, in which case a service
@@ -535,7 +540,7 @@ impl Cluster {
     ///
     /// [`Error::Invalid`] if there is no such application or follower.
     pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
-        self.works.operator(application, follower)
+        self.running.operator(application, follower)
     }
 
     /// Waits until all followers of an application's log, on any node, have processed it up to and
@@ -552,7 +557,7 @@ impl Cluster {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let waited = self.works.wait_for(application, position, timeout).await;
+        let waited = self.running.wait_for(application, position, timeout).await;
         waited.map_err(|error| self.with_holders(error))
     }
 
@@ -570,8 +575,8 @@ impl Cluster {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let works = &self.works;
-        let waited = works.wait_for_follower(application, follower, upstream, position, timeout);
+        let running = &self.running;
+        let waited = running.wait_for_follower(application, follower, upstream, position, timeout);
         waited.await.map_err(|error| self.with_holders(error))
     }
 
@@ -588,8 +593,8 @@ impl Cluster {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let works = &self.works;
-        let waited = works.wait_for_all_caused(application, position, timeout);
+        let running = &self.running;
+        let waited = running.wait_for_all_caused(application, position, timeout);
         waited.await.map_err(|error| self.with_holders(error))
     }
 
@@ -632,8 +637,8 @@ impl Cluster {
     pub async fn leave(&self) -> StopReport {
         self.leave.send_replace(true);
         let mut report = StopReport::default();
-        for seat in self.seats.lock().await.drain(..) {
-            match seat.await {
+        for membership in self.memberships.lock().await.drain(..) {
+            match membership.await {
                 Ok(part) => {
                     report.unfinished.extend(part.unfinished);
                     report.unrecorded.extend(part.unrecorded);
@@ -713,7 +718,7 @@ impl Drop for Cluster {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster")
-            .field("system", self.works.open.system())
+            .field("system", self.running.open.system())
             .field("node", &self.life.name)
             .field("options", &self.options)
             .finish_non_exhaustive()

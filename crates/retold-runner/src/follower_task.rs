@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::back_off::BackOff;
+use crate::follower_cell::FollowerCell;
 use crate::limits::{FAILED_LOOK_INTERVAL, OWN_LOG_INTERVAL};
 use crate::log_news::{News, any_news, mark_known, next_news};
 use crate::options::MultiThreadOptions;
@@ -28,13 +29,12 @@ use crate::panics::caught;
 use crate::policy_watch::{Over, policy_over};
 use crate::polling::next_look;
 use crate::standby::Standby;
-use crate::station::Station;
 use crate::telemetry::FollowerMetrics;
 
 /// One follower and its task's state.
 pub(crate) struct FollowerTask {
     pipeline: OwnedMutexGuard<Pipeline>,
-    station: Arc<Station>,
+    cell: Arc<FollowerCell>,
     /// News of the logs that it follows.
     upstreams: Vec<News>,
     /// News of its own log, if it does not follow that.
@@ -70,27 +70,23 @@ type Worked = Result<Result<Option<Step>>, String>;
 impl FollowerTask {
     pub(crate) fn new(
         pipeline: OwnedMutexGuard<Pipeline>,
-        station: Arc<Station>,
+        cell: Arc<FollowerCell>,
         news: &[News],
         stop: watch::Receiver<bool>,
         options: MultiThreadOptions,
     ) -> Self {
-        let upstreams = station.upstreams.iter().map(|log| news[*log].clone());
-        let own = station.application_index;
+        let upstreams = cell.upstreams.iter().map(|log| news[*log].clone());
+        let own = cell.application_index;
         Self {
             upstreams: upstreams.collect(),
-            own: (!station.upstreams.contains(&own)).then(|| news[own].clone()),
-            metrics: FollowerMetrics::new(
-                &station.application,
-                &station.follower,
-                station.pipeline(),
-            ),
+            own: (!cell.upstreams.contains(&own)).then(|| news[own].clone()),
+            metrics: FollowerMetrics::new(&cell.application, &cell.follower, cell.pipeline()),
             back_off: BackOff::new(options.back_off),
             standby: Standby::new(options.standby),
             unflushed_since: None,
             looked_at: Instant::now(),
             pipeline,
-            station,
+            cell,
             stop,
             options,
         }
@@ -116,28 +112,28 @@ impl FollowerTask {
         let before = self.pipeline.counts();
         let span = tracing::debug_span!(
             "retold.follow",
-            application = &*self.station.application,
-            follower = &*self.station.follower
+            application = &*self.cell.application,
+            follower = &*self.cell.follower
         );
         let worked = self.work_watched().instrument(span).await;
         let after = self.pipeline.counts();
         self.metrics.count(before, after);
-        self.metrics.announce(&self.station.status.read());
+        self.metrics.announce(&self.cell.status.read());
         let round = self.judge(worked);
         if after.overtaken > before.overtaken && round != Round::Retry {
             return Round::Overtaken;
         }
         if after.appends > before.appends {
             self.standby.won();
-            self.station.set_elsewhere(false);
+            self.cell.set_elsewhere(false);
         }
         round
     }
 
     /// Works, but drops a policy that takes too long or whose follower an operator has changed.
     async fn work_watched(&mut self) -> Worked {
-        let status = self.station.status.clone();
-        let name: Arc<str> = Arc::clone(&self.station.follower);
+        let status = self.cell.status.clone();
+        let name: Arc<str> = Arc::clone(&self.cell.follower);
         let operator = FollowerOperator::new(self.pipeline.application(), name);
         let over = tokio::select! {
             biased;
@@ -185,15 +181,15 @@ impl FollowerTask {
             Ok(Err(error)) => error,
             Err(panic) => {
                 self.pipeline.look_again();
-                if self.station.status.read().failures == 0 {
-                    let follower = self.station.title();
+                if self.cell.status.read().failures == 0 {
+                    let follower = self.cell.title();
                     tracing::error!(follower, panic, "a follower panicked and is retried");
                 }
                 self.pipeline.report_failure(Phase::Retrying, &panic);
                 return Round::Retry;
             }
         };
-        let follower = self.station.title();
+        let follower = self.cell.title();
         match error {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
                 self.metrics.count_retry();
@@ -238,12 +234,12 @@ impl FollowerTask {
         tokio::select! {
             biased;
             _ = stop.changed() => None,
-            turn = self.station.turns.take(contended) => turn,
+            turn = self.cell.turns.take(contended) => turn,
         }
     }
 
     fn flush_delay(&self) -> Duration {
-        let is_waited_for = self.station.is_hurried() && !self.standby.is_on();
+        let is_waited_for = self.cell.is_hurried() && !self.standby.is_on();
         if self.pipeline.has_effects() || is_waited_for {
             return Duration::ZERO;
         }
@@ -286,7 +282,7 @@ impl FollowerTask {
             _ = self.stop.changed() => return,
             () = any_news(&mut self.upstreams) => {}
             () = own_news(self.own.as_mut(), own_look) => {}
-            () = self.station.hurried(), if is_unflushed => {}
+            () = self.cell.hurried(), if is_unflushed => {}
             () = sleep_until(wake) => {}
         }
         if self.standby.is_on() {
@@ -298,7 +294,7 @@ impl FollowerTask {
     /// Waits while another process does the work; then continues from the state which that process
     /// recorded.
     async fn stand_by(&mut self, wait: Duration) {
-        self.station.set_elsewhere(true);
+        self.cell.set_elsewhere(true);
         self.pipeline.report_phase(Phase::Standby);
         self.pause(wait).await;
         self.pipeline.look_again();
@@ -321,7 +317,7 @@ impl FollowerTask {
     /// Waits until it is time to retry after a failure, or until an operator has acted.
     async fn wait_for_mending(&mut self) {
         let until = Instant::now() + self.options.failed_interval;
-        let name: Arc<str> = Arc::clone(&self.station.follower);
+        let name: Arc<str> = Arc::clone(&self.cell.follower);
         let operator = FollowerOperator::new(self.pipeline.application(), name);
         let known = self.pipeline.record().version;
         while Instant::now() < until && !*self.stop.borrow() {

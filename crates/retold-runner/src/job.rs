@@ -15,11 +15,11 @@ use retold_core::projection::{ProjectionHandle, ProjectionPipeline, ProjectionSt
 use retold_core::system::{OutboxCell, OutboxPipeline};
 use tokio::sync::{Mutex, watch};
 
+use crate::follower_cell::FollowerCell;
 use crate::follower_task::FollowerTask;
 use crate::log_news::News;
 use crate::options::MultiThreadOptions;
 use crate::outbox_task::OutboxTask;
-use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersTask};
 use crate::views_task::ViewsTask;
 
@@ -29,7 +29,7 @@ use crate::views_task::ViewsTask;
 pub(crate) enum Job {
     Follower {
         pipeline: Arc<Mutex<Pipeline>>,
-        station: Arc<Station>,
+        cell: Arc<FollowerCell>,
     },
     Timers {
         application: Application,
@@ -53,7 +53,7 @@ impl Job {
     /// Returns its name for messages.
     pub(crate) fn title(&self) -> String {
         match self {
-            Self::Follower { station, .. } => station.title(),
+            Self::Follower { cell, .. } => cell.title(),
             Self::Timers { application, .. } => format!("{}, timers", application.name()),
             Self::View { handle, .. } => format!("{}, view", handle.outline().label()),
             Self::Outbox { cell, .. } => {
@@ -72,7 +72,7 @@ impl Job {
     /// Returns the last failure in this process and when it happened.
     pub(crate) fn last_error(&self) -> Option<(Timestamp, String)> {
         match self {
-            Self::Follower { station, .. } => station.status.read().last_error,
+            Self::Follower { cell, .. } => cell.status.read().last_error,
             Self::Timers { cell, .. } => {
                 let status = cell.read();
                 let (at, error) = status.last_error()?;
@@ -91,8 +91,8 @@ impl Job {
     /// processes are left out.
     pub(crate) fn finding(&self) -> Option<Finding> {
         match self {
-            Self::Follower { station, .. } => {
-                let findings = station.status.read().findings().into_iter();
+            Self::Follower { cell, .. } => {
+                let findings = cell.status.read().findings().into_iter();
                 let is_of_here = |it: &Finding| {
                     !matches!(
                         it.trouble,
@@ -113,7 +113,7 @@ impl Job {
     /// Returns whether it is holding before an event that this program does not know.
     pub(crate) fn is_holding(&self) -> bool {
         match self {
-            Self::Follower { station, .. } => station.status.read().phase == Phase::Holding,
+            Self::Follower { cell, .. } => cell.status.read().phase == Phase::Holding,
             Self::Timers { .. } | Self::Outbox { .. } => false,
             Self::View { handle, .. } => handle.state() == ProjectionState::Holding,
         }
@@ -129,12 +129,12 @@ impl Job {
         after: Phase,
     ) -> Option<String> {
         match self {
-            Self::Follower { pipeline, station } => {
+            Self::Follower { pipeline, cell } => {
                 let mut pipeline = pipeline.lock_owned().await;
                 // Other processes may have worked since it last ran here.
                 pipeline.look_again();
-                station.set_elsewhere(false);
-                let task = FollowerTask::new(pipeline, station, &news, stop, options);
+                cell.set_elsewhere(false);
+                let task = FollowerTask::new(pipeline, cell, &news, stop, options);
                 task.run(after).await
             }
             Self::Timers {
@@ -163,12 +163,12 @@ impl Job {
         }
     }
 
-    /// Marks the job as run by another process, if by any. Call it while the job is not running
-    /// here.
+    /// Checkpoints the job as run by another process, if by any. Call it while the job is not
+    /// running here.
     pub(crate) async fn report_elsewhere(&self) {
         match self {
-            Self::Follower { pipeline, station } => {
-                station.set_elsewhere(true);
+            Self::Follower { pipeline, cell } => {
+                cell.set_elsewhere(true);
                 pipeline.lock().await.report_phase(Phase::Standby);
             }
             Self::Timers { cell, .. } => cell.write(|status| {

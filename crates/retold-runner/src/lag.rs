@@ -6,13 +6,13 @@ use std::time::Duration;
 use retold_core::application::{Application, Result};
 use retold_core::domain::Timestamp;
 use retold_core::following::{FollowerOperator, FollowerRecord, FollowerStatus, Phase};
-use retold_core::recording::{LogId, LogRead, Mark, Position, StoredEvent};
+use retold_core::recording::{Checkpoint, LogId, LogRead, Position, StoredEvent};
 use retold_core::system::OpenSystem;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::follower_cell::FollowerCell;
 use crate::limits::{LAG_AGE_MAX, LEFT_PAGE_EVENTS};
-use crate::station::Station;
 
 /// How far the followers of a system are behind. The two values may be of different followers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct LagCell(Mutex<Option<(Instant, Lag)>>);
 impl LagCell {
     /// Returns the lag, recomputed if the known one is too old. Concurrent callers wait for the
     /// same result, so the logs are read once.
-    pub(crate) async fn read(&self, open: &OpenSystem, stations: &[Arc<Station>]) -> Lag {
+    pub(crate) async fn read(&self, open: &OpenSystem, cells: &[Arc<FollowerCell>]) -> Lag {
         let mut known = self.0.lock().await;
         if let Some((at, lag)) = *known
             && at.elapsed() < LAG_AGE_MAX
@@ -41,7 +41,7 @@ impl LagCell {
             return lag;
         }
         let now = std::time::SystemTime::now().into();
-        let statuses = statuses(open, stations).await;
+        let statuses = statuses(open, cells).await;
         // A paused or failed follower needs an operator; commands put off because of it would be
         // put off until the operator acts.
         let statuses = statuses.iter();
@@ -58,27 +58,31 @@ impl LagCell {
 
 /// Returns the statuses of all followers, with the current ends of the logs. For a log that cannot
 /// be read, the end that a follower last read is used.
-pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Vec<FollowerStatus> {
-    let mut heads: Vec<Option<Mark>> = Vec::with_capacity(open.applications().len());
+pub(crate) async fn statuses(
+    open: &OpenSystem,
+    cells: &[Arc<FollowerCell>],
+) -> Vec<FollowerStatus> {
+    let mut heads: Vec<Option<Checkpoint>> = Vec::with_capacity(open.applications().len());
     for application in open.applications() {
         let head = application.head().await;
-        heads.push(head.ok().and_then(|head| head.mark));
+        heads.push(head.ok().and_then(|head| head.checkpoint));
     }
-    let mut statuses = Vec::with_capacity(stations.len());
-    for station in stations {
-        let mut status = station.status.read();
-        if station.is_elsewhere() {
+    let mut statuses = Vec::with_capacity(cells.len());
+    for cell in cells {
+        let mut status = cell.status.read();
+        if cell.is_elsewhere() {
             // Progress in another process is known only from the log. If the log cannot be read,
             // the status stays outdated.
-            let recorded = take_in_recorded(&mut status, open, station).await;
+            let recorded = take_in_recorded(&mut status, open, cell).await;
             if let Err(error) = recorded {
-                tracing::debug!(follower = station.title(), %error, "its record cannot be read");
+                tracing::debug!(follower = cell.title(), %error, "its record cannot be read");
             }
         }
         let has_no_partition =
-            status.partitions > 0 && station.partitions_of(status.partitions).next().is_none();
-        for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
-            let later = |it: &Mark| upstream.head.is_none_or(|old| old.position < it.position);
+            status.partitions > 0 && cell.partitions_of(status.partitions).next().is_none();
+        for (upstream, log) in status.upstreams.iter_mut().zip(&cell.upstreams) {
+            let later =
+                |it: &Checkpoint| upstream.head.is_none_or(|old| old.position < it.position);
             if let Some(head) = heads[*log].filter(later) {
                 upstream.head = Some(head);
             }
@@ -106,10 +110,10 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
 pub(crate) async fn take_in_acts(
     status: &mut FollowerStatus,
     open: &OpenSystem,
-    station: &Station,
+    cell: &FollowerCell,
 ) -> Result<(FollowerOperator, FollowerRecord)> {
-    let application = &open.applications()[station.application_index];
-    let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
+    let application = &open.applications()[cell.application_index];
+    let operator = FollowerOperator::new(application, Arc::clone(&cell.follower));
     let record = operator.record().await?;
     if record.retired.is_some() {
         status.phase = Phase::Retired;
@@ -128,26 +132,26 @@ pub(crate) async fn take_in_acts(
 async fn take_in_recorded(
     status: &mut FollowerStatus,
     open: &OpenSystem,
-    station: &Station,
+    cell: &FollowerCell,
 ) -> Result<()> {
-    let (operator, record) = take_in_acts(status, open, station).await?;
-    for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
+    let (operator, record) = take_in_acts(status, open, cell).await?;
+    for (upstream, log) in status.upstreams.iter_mut().zip(&cell.upstreams) {
         let application = &open.applications()[*log];
         let Some(log) = application.log_id().await? else {
             continue;
         };
-        let own = station.partitions_of(record.partitions);
+        let own = cell.partitions_of(record.partitions);
         let Some((partition, checkpoint)) = last_of(&operator, &record, own, log).await? else {
             continue;
         };
         upstream.checkpoint = checkpoint;
         upstream.reached = checkpoint;
         // A follower records late that it passed over events not meant for it.
-        let left = LogRead::of(station.query.clone())
-            .after_mark(checkpoint)
+        let left = LogRead::of(cell.query.clone())
+            .after_checkpoint(checkpoint)
             .limit(LEFT_PAGE_EVENTS);
         let page = application.recorder().read_log(left).await?;
-        let is_left = |event: &StoredEvent| station.is_of(event, partition, record.partitions);
+        let is_left = |event: &StoredEvent| cell.is_of(event, partition, record.partitions);
         if !page.events.iter().any(is_left) {
             upstream.reached = page.read_to.or(checkpoint);
         }
@@ -162,11 +166,13 @@ async fn last_of(
     record: &FollowerRecord,
     partitions: impl Iterator<Item = u32>,
     log: LogId,
-) -> Result<Option<(u32, Option<Mark>)>> {
-    let mut last: Option<(u32, Option<Mark>)> = None;
+) -> Result<Option<(u32, Option<Checkpoint>)>> {
+    let mut last: Option<(u32, Option<Checkpoint>)> = None;
     for partition in partitions {
         let place = operator.checkpoint_of(record, partition, log).await?;
-        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let number = |checkpoint: Option<Checkpoint>| {
+            Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+        };
         if last.is_none_or(|(_, least)| number(place) < number(least)) {
             last = Some((partition, place));
         }
@@ -174,9 +180,12 @@ async fn last_of(
     Ok(last)
 }
 
-/// Returns when the event after this mark was recorded.
-async fn next_recorded_at(application: &Application, after: Option<Mark>) -> Option<Timestamp> {
-    let read = LogRead::new().after_mark(after).limit(1);
+/// Returns when the event after this checkpoint was recorded.
+async fn next_recorded_at(
+    application: &Application,
+    after: Option<Checkpoint>,
+) -> Option<Timestamp> {
+    let read = LogRead::new().after_checkpoint(after).limit(1);
     let page = application.recorder().read_log(read).await.ok()?;
     page.events.first().map(|event| event.recorded_at())
 }

@@ -13,8 +13,8 @@ pub mod telemetry;
 
 mod turns;
 
+mod follower_cell;
 mod options;
-mod station;
 mod stop_report;
 
 mod back_off;
@@ -35,7 +35,7 @@ mod views_task;
 
 mod job;
 
-mod works;
+mod running_system;
 
 mod cluster;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::{Application, Result};
-use retold_core::following::{FollowerOperator, FollowerStatus, Phase, StartingMark};
+use retold_core::following::{FollowerOperator, FollowerStatus, Phase, StartingCheckpoint};
 use retold_core::health::{Finding, FindingKind, Health, Trouble};
 use retold_core::projection::ProjectionHandle;
 use retold_core::recording::Position;
@@ -21,11 +21,11 @@ use crate::log_news::watch_logs;
 use crate::options::MultiThreadOptions;
 use crate::outbox_lease::OutboxLease;
 use crate::presence::Presence;
+use crate::running_system::RunningSystem;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
 use crate::waiting::{ViewWaitError, WaitError};
 use crate::watchdog::Watchdog;
-use crate::works::Works;
 
 /// Runs a system on tokio, with a task for each follower.
 ///
@@ -107,7 +107,7 @@ use crate::works::Works;
 /// # }
 /// ```
 pub struct MultiThread {
-    works: Works,
+    running: RunningSystem,
     stop: watch::Sender<bool>,
     options: MultiThreadOptions,
     /// Tasks that end by themselves when stopped, with their names.
@@ -142,13 +142,13 @@ impl MultiThread {
     ) -> Result<Self> {
         options.check()?;
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
-        let (works, jobs) = Works::new(open);
+        let (running, jobs) = RunningSystem::new(open);
         let (stop, stopped) = watch::channel(false);
         let holder = holder();
         let names = LeaseNames::of_system(system.name());
-        let (news, mut aborts) = watch_logs(&works.open, &options);
+        let (news, mut aborts) = watch_logs(&running.open, &options);
         let mut tasks = Vec::new();
-        let presence = Presence::new(Arc::clone(&holder), &works.open, infrastructure);
+        let presence = Presence::new(Arc::clone(&holder), &running.open, infrastructure);
         let presence = tokio::spawn(presence.keep(stopped.clone()));
         aborts.push(presence.abort_handle());
         tasks.push(("presence".to_owned(), presence));
@@ -175,8 +175,8 @@ impl MultiThread {
             tasks.push((title, task));
         }
         Ok(Self {
-            _watchdog: works.watchdog(),
-            works,
+            _watchdog: running.watchdog(),
+            running,
             stop,
             options,
             tasks: Mutex::new(tasks),
@@ -191,18 +191,18 @@ impl MultiThread {
     /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is none; the error
     /// lists the existing names.
     pub fn application(&self, name: &str) -> Result<Application> {
-        self.works.application(name)
+        self.running.application(name)
     }
 
     /// Returns the system with its logs.
     pub fn open_system(&self) -> &OpenSystem {
-        &self.works.open
+        &self.running.open
     }
 
     /// Returns the status of each follower, in the order of declaration, relative to the current
     /// ends of the logs. For a log that cannot be read, the end that was last read is used.
     pub async fn status(&self) -> Vec<FollowerStatus> {
-        self.works.status().await
+        self.running.status().await
     }
 
     /// Returns whether this process works, whether it can take requests, and every problem in it
@@ -226,14 +226,14 @@ impl MultiThread {
             health.findings.push(finding);
         }
         drop(tasks);
-        self.works.examine(&mut health).await;
+        self.running.examine(&mut health).await;
         health
     }
 
     /// Returns handles of the views, in the infrastructure's order: for their status, and for
     /// waiting until they include an event.
     pub fn projections(&self) -> &[ProjectionHandle] {
-        self.works.projections()
+        self.running.projections()
     }
 
     /// Waits until readers of the view with this name see the event at this position of its log.
@@ -247,7 +247,7 @@ impl MultiThread {
         position: Position,
         wait_max: Duration,
     ) -> Result<(), ViewWaitError> {
-        let handle = self.works.projection(view)?;
+        let handle = self.running.projection(view)?;
         match timeout_at(Instant::now() + wait_max, handle.wait_for(position)).await {
             Ok(waited) => Ok(waited?),
             Err(_) => Err(ViewWaitError::Timeout {
@@ -262,12 +262,12 @@ impl MultiThread {
 
     /// Returns the status of each application's timers, in the order of declaration.
     pub fn timers(&self) -> Vec<TimersStatus> {
-        self.works.timers()
+        self.running.timers()
     }
 
     /// Returns the status of the outboxes, in the infrastructure's order.
     pub fn outboxes(&self) -> Vec<OutboxStatus> {
-        self.works.outboxes()
+        self.running.outboxes()
     }
 
     /// Returns how far the followers are behind: the largest lag in events and the largest lag in
@@ -275,7 +275,7 @@ impl MultiThread {
     /// The result is cached for [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX), so a service can call
     /// this for every request.
     pub async fn lag(&self) -> Lag {
-        self.works.lag().await
+        self.running.lag().await
     }
 
     /// Returns whether a follower is behind by more than this many events, in which case a service
@@ -292,7 +292,7 @@ impl MultiThread {
     /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is no such application
     /// or follower.
     pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
-        self.works.operator(application, follower)
+        self.running.operator(application, follower)
     }
 
     /// Resumes a follower if it is paused, and retries its parked events.
@@ -314,7 +314,7 @@ impl MultiThread {
         &self,
         application: &str,
         follower: &str,
-        starts: &[StartingMark],
+        starts: &[StartingCheckpoint],
     ) -> Result<()> {
         self.operator(application, follower)?.reset(starts).await
     }
@@ -333,8 +333,8 @@ impl MultiThread {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let works = &self.works;
-        works.wait_for(application, position, timeout).await
+        let running = &self.running;
+        running.wait_for(application, position, timeout).await
     }
 
     /// Waits until one follower has processed the log of `upstream` up to and including this
@@ -351,8 +351,8 @@ impl MultiThread {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let works = &self.works;
-        let waited = works.wait_for_follower(application, follower, upstream, position, timeout);
+        let running = &self.running;
+        let waited = running.wait_for_follower(application, follower, upstream, position, timeout);
         waited.await
     }
 
@@ -372,8 +372,8 @@ impl MultiThread {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let works = &self.works;
-        works
+        let running = &self.running;
+        running
             .wait_for_all_caused(application, position, timeout)
             .await
     }
@@ -412,7 +412,7 @@ impl Drop for MultiThread {
 impl fmt::Debug for MultiThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MultiThread")
-            .field("system", self.works.open.system())
+            .field("system", self.running.open.system())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

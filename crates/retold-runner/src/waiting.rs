@@ -13,16 +13,16 @@ use retold_core::application::{Application, Error, Result as RetoldResult};
 use retold_core::domain::Timestamp;
 use retold_core::following::{FollowerOperator, FollowerRecord, Phase};
 use retold_core::projection::{ProjectionError, ProjectionState};
-use retold_core::recording::{Invalid, LogId, LogRead, Mark, Origin, PageEnd, Position};
+use retold_core::recording::{Checkpoint, Invalid, LogId, LogRead, Origin, PageEnd, Position};
 use retold_core::system::OpenSystem;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::follower_cell::FollowerCell;
 use crate::limits::{
     CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, LEFT_PAGE_EVENTS, WAIT_LOOK_INTERVAL,
     WAIT_LOOK_INTERVAL_HERE,
 };
-use crate::station::Station;
 
 /// Why a wait failed.
 #[derive(Debug, thiserror::Error)]
@@ -214,7 +214,7 @@ fn unfinished(behind: &[Behind], searching: Option<&Searching>) -> String {
 
 /// The target of a wait: a follower, one of its logs, and a position.
 pub(crate) struct Goal<'a> {
-    pub(crate) station: &'a Station,
+    pub(crate) cell: &'a FollowerCell,
     /// Index among the logs that the follower follows.
     pub(crate) upstream: usize,
     pub(crate) position: Position,
@@ -223,9 +223,9 @@ pub(crate) struct Goal<'a> {
 }
 
 impl<'a> Goal<'a> {
-    pub(crate) fn new(station: &'a Station, upstream: usize, position: Position) -> Self {
+    pub(crate) fn new(cell: &'a FollowerCell, upstream: usize, position: Position) -> Self {
         Self {
-            station,
+            cell,
             upstream,
             position,
             recorded: Mutex::default(),
@@ -233,23 +233,23 @@ impl<'a> Goal<'a> {
     }
 
     fn checkpoint(&self) -> Option<Position> {
-        let status = self.station.status.read();
+        let status = self.cell.status.read();
         let upstream = status.upstreams.get(self.upstream)?;
-        upstream.checkpoint.map(|mark| mark.position)
+        upstream.checkpoint.map(|checkpoint| checkpoint.position)
     }
 
     fn is_reached(&self) -> bool {
         // With several partitions, the status describes only one of them.
-        self.station.has_one_partition() && self.checkpoint() >= Some(self.position)
+        self.cell.has_one_partition() && self.checkpoint() >= Some(self.position)
     }
 
     fn behind(&self) -> Behind {
         let recorded = *self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = self.station.status.read();
+        let status = self.cell.status.read();
         Behind {
-            application: Arc::clone(&self.station.application),
-            follower: Arc::clone(&self.station.follower),
-            pipeline: self.station.pipeline(),
+            application: Arc::clone(&self.cell.application),
+            follower: Arc::clone(&self.cell.follower),
+            pipeline: self.cell.pipeline(),
             upstream: Arc::clone(&status.upstreams[self.upstream].upstream),
             position: self.position,
             checkpoint: self.checkpoint().max(recorded),
@@ -260,7 +260,7 @@ impl<'a> Goal<'a> {
 
     /// Returns how often the log is polled.
     fn look_interval(&self) -> Duration {
-        match self.station.is_elsewhere() || !self.station.has_one_partition() {
+        match self.cell.is_elsewhere() || !self.cell.has_one_partition() {
             true => WAIT_LOOK_INTERVAL,
             false => WAIT_LOOK_INTERVAL_HERE,
         }
@@ -276,10 +276,10 @@ impl<'a> Goal<'a> {
     }
 
     async fn reached(&self, open: &OpenSystem) -> Result<(), WaitError> {
-        let station = self.station;
-        let _hurry = station.hurry();
-        let mut changes = station.status.changes();
-        let mut look = match station.is_elsewhere() {
+        let cell = self.cell;
+        let _hurry = cell.hurry();
+        let mut changes = cell.status.changes();
+        let mut look = match cell.is_elsewhere() {
             // This process knows only an old state.
             true => Instant::now(),
             false => Instant::now() + self.look_interval(),
@@ -288,7 +288,7 @@ impl<'a> Goal<'a> {
             if self.is_reached() {
                 return Ok(());
             }
-            let phase = station.status.read().phase;
+            let phase = cell.status.read().phase;
             let is_halted = matches!(
                 phase,
                 Phase::Paused | Phase::Retired | Phase::Failed | Phase::Stopped
@@ -311,19 +311,19 @@ impl<'a> Goal<'a> {
     async fn is_passed(
         &self,
         upstream: &Application,
-        checkpoint: Option<Mark>,
+        checkpoint: Option<Checkpoint>,
         (partition, partitions): (u32, u32),
     ) -> Result<bool, WaitError> {
         let mut after = checkpoint;
         loop {
-            let left = LogRead::of(self.station.query.clone())
-                .after_mark(after)
+            let left = LogRead::of(self.cell.query.clone())
+                .after_checkpoint(after)
                 .until(self.position)
                 .limit(LEFT_PAGE_EVENTS);
             let page = upstream.recorder().read_log(left).await;
             let page = page.map_err(Error::from)?;
             let mut events = page.events.iter();
-            if events.any(|event| self.station.is_of(event, partition, partitions)) {
+            if events.any(|event| self.cell.is_of(event, partition, partitions)) {
                 return Ok(false);
             }
             after = page.read_to;
@@ -346,16 +346,16 @@ impl<'a> Goal<'a> {
         let Some(log) = upstream.log_id().await? else {
             return Ok(false);
         };
-        for partition in self.station.partitions_of(record.partitions) {
+        for partition in self.cell.partitions_of(record.partitions) {
             let checkpoint = operator.checkpoint_of(record, partition, log).await?;
-            let recorded = checkpoint.map(|mark| mark.position);
+            let recorded = checkpoint.map(|checkpoint| checkpoint.position);
             if recorded >= Some(self.position) {
                 continue;
             }
             *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = recorded;
             let of = (partition, record.partitions);
             let is_there =
-                self.station.is_elsewhere() && self.is_passed(upstream, checkpoint, of).await?;
+                self.cell.is_elsewhere() && self.is_passed(upstream, checkpoint, of).await?;
             if !is_there {
                 return Ok(false);
             }
@@ -369,10 +369,10 @@ impl<'a> Goal<'a> {
         open: &OpenSystem,
         halted: Option<Phase>,
     ) -> Result<bool, WaitError> {
-        let station = self.station;
-        let application = &open.applications()[station.application_index];
-        let upstream = &open.applications()[station.upstreams[self.upstream]];
-        let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
+        let cell = self.cell;
+        let application = &open.applications()[cell.application_index];
+        let upstream = &open.applications()[cell.upstreams[self.upstream]];
+        let operator = FollowerOperator::new(application, Arc::clone(&cell.follower));
         let record = operator.record().await?;
         let has_started = record.version.is_some();
         if has_started
@@ -383,8 +383,8 @@ impl<'a> Goal<'a> {
             return Ok(true);
         }
         let halt = |phase, reason| WaitError::Halted {
-            application: Arc::clone(&station.application),
-            follower: Arc::clone(&station.follower),
+            application: Arc::clone(&cell.application),
+            follower: Arc::clone(&cell.follower),
             phase,
             reason,
         };
@@ -399,7 +399,7 @@ impl<'a> Goal<'a> {
             None | Some(Phase::Paused | Phase::Retired) => Ok(false),
             Some(Phase::Stopped) => Err(halt(Phase::Stopped, "its runner was stopped".into())),
             Some(phase) => {
-                let failure = station.status.read().last_error;
+                let failure = cell.status.read().last_error;
                 Err(halt(
                     phase,
                     failure.map(|(_, text)| text).unwrap_or_default(),
@@ -439,7 +439,7 @@ pub(crate) async fn wait_for_goals(
 /// another log; it is then kept until that log is read that far.
 pub(crate) struct Caused<'a> {
     open: &'a OpenSystem,
-    stations: &'a [Arc<Station>],
+    cells: &'a [Arc<FollowerCell>],
     /// The start of the search.
     first: (usize, Position),
     /// The parts of interest, by the index of their applications.
@@ -491,18 +491,18 @@ enum Verdict {
 impl<'a> Caused<'a> {
     pub(crate) fn by(
         open: &'a OpenSystem,
-        stations: &'a [Arc<Station>],
+        cells: &'a [Arc<FollowerCell>],
         application: usize,
         position: Position,
     ) -> Self {
         Self {
             open,
-            stations,
+            cells,
             first: (application, position),
             concerned: BTreeMap::new(),
             queue: VecDeque::new(),
             logs: BTreeMap::new(),
-            downstream: downstream(stations, application),
+            downstream: downstream(cells, application),
             undecided: BTreeSet::new(),
             awaiting: BTreeMap::new(),
             searching: Searching {
@@ -533,9 +533,9 @@ impl<'a> Caused<'a> {
         let (first, position) = self.first;
         self.begin(first, position);
         while let Some(log) = self.queue.pop_front() {
-            let goals = goals(self.stations, log, self.concerned[&log].last());
+            let goals = goals(self.cells, log, self.concerned[&log].last());
             wait_for_goals(self.open, &goals, deadline).await?;
-            let downstream = goals.iter().map(|it| it.station.application_index);
+            let downstream = goals.iter().map(|it| it.cell.application_index);
             for application in downstream.collect::<BTreeSet<_>>() {
                 self.extend(application).await?;
             }
@@ -620,7 +620,7 @@ impl<'a> Caused<'a> {
             if page.end == PageEnd::Complete {
                 break;
             }
-            read = read.after_mark(page.read_to);
+            read = read.after_checkpoint(page.read_to);
             // A store that responds immediately would keep the deadline from being checked.
             yield_now().await;
         }
@@ -637,7 +637,7 @@ impl<'a> Caused<'a> {
         }
     }
 
-    /// Marks an event as of interest, together with its effects that were read before.
+    /// Checkpoints an event as of interest, together with its effects that were read before.
     fn concern(&mut self, event: Place) {
         for (application, position) in self.decide(event) {
             let Some(concerned) = self.concerned.get_mut(&application) else {
@@ -650,7 +650,7 @@ impl<'a> Caused<'a> {
         }
     }
 
-    /// Marks an event as not of interest, together with the events that it caused.
+    /// Checkpoints an event as not of interest, together with the events that it caused.
     fn dismiss(&mut self, event: Place) {
         self.decide(event);
     }
@@ -691,23 +691,23 @@ impl<'a> Caused<'a> {
 }
 
 /// Returns the applications whose followers follow this one, directly or through others.
-fn downstream(stations: &[Arc<Station>], application: usize) -> BTreeSet<usize> {
+fn downstream(cells: &[Arc<FollowerCell>], application: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut upstreams = vec![application];
     while let Some(upstream) = upstreams.pop() {
-        let followers = stations.iter();
-        let followers = followers.filter(|station| station.upstream_of(upstream).is_some());
-        let new = followers.map(|station| station.application_index);
+        let followers = cells.iter();
+        let followers = followers.filter(|cell| cell.upstream_of(upstream).is_some());
+        let new = followers.map(|cell| cell.application_index);
         upstreams.extend(new.filter(|application| found.insert(*application)));
     }
     found
 }
 
 /// Returns a goal for every follower of a log: to process it up to a position.
-pub(crate) fn goals(stations: &[Arc<Station>], log: usize, position: Position) -> Vec<Goal<'_>> {
-    let goals = stations.iter().filter_map(|station| {
-        let upstream = station.upstream_of(log)?;
-        Some(Goal::new(station, upstream, position))
+pub(crate) fn goals(cells: &[Arc<FollowerCell>], log: usize, position: Position) -> Vec<Goal<'_>> {
+    let goals = cells.iter().filter_map(|cell| {
+        let upstream = cell.upstream_of(log)?;
+        Some(Goal::new(cell, upstream, position))
     });
     goals.collect()
 }

@@ -10,11 +10,11 @@ use std::thread;
 
 use retold_core::health::Running;
 use retold_core::projection::ProjectionHandle;
-use retold_core::recording::Mark;
+use retold_core::recording::Checkpoint;
 use retold_core::system::OutboxCell;
 
+use crate::follower_cell::FollowerCell;
 use crate::limits::WATCH_INTERVAL;
-use crate::station::Station;
 
 /// Watches until it is dropped.
 #[derive(Debug)]
@@ -26,25 +26,25 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     /// Starts to watch these followers, outboxes and views.
     pub(crate) fn watch(
-        stations: Vec<Arc<Station>>,
+        cells: Vec<Arc<FollowerCell>>,
         outboxes: Vec<OutboxCell>,
         views: Vec<ProjectionHandle>,
     ) -> Self {
-        if stations.is_empty() && outboxes.is_empty() && views.is_empty() {
+        if cells.is_empty() && outboxes.is_empty() && views.is_empty() {
             return Self { _end: None };
         }
         let (end, ended) = channel::<()>();
         let watching = thread::Builder::new()
             .name("retold-watchdog".into())
             .spawn(move || {
-                let mut of_stations = vec![None; stations.len()];
+                let mut of_cells = vec![None; cells.len()];
                 let mut of_outboxes = vec![None; outboxes.len()];
                 let mut of_views = vec![None; views.len()];
                 while ended.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    for (station, reported) in stations.iter().zip(&mut of_stations) {
-                        if let Some(late) = newly_late(station.status.running(), reported) {
-                            tracing::error!(follower = station.title(), "{late}");
-                            station.status.report_late(&late);
+                    for (cell, reported) in cells.iter().zip(&mut of_cells) {
+                        if let Some(late) = newly_late(cell.status.running(), reported) {
+                            tracing::error!(follower = cell.title(), "{late}");
+                            cell.status.report_late(&late);
                         }
                     }
                     for (outbox, reported) in outboxes.iter().zip(&mut of_outboxes) {
@@ -70,7 +70,10 @@ impl Watchdog {
 
 /// Returns a late function that was not reported yet; it is reported once, and a second time if it
 /// blocks its thread.
-fn newly_late(running: Option<Running>, reported: &mut Option<(Mark, bool)>) -> Option<Running> {
+fn newly_late(
+    running: Option<Running>,
+    reported: &mut Option<(Checkpoint, bool)>,
+) -> Option<Running> {
     let late = running.filter(Running::is_late);
     let now = late.as_ref().map(|it| (it.event, it.blocks_for.is_some()));
     let is_new = *reported != now;

@@ -2,8 +2,8 @@
 //! modules are in order; each uses only those above it.
 
 pub(crate) mod matches;
+pub(crate) mod processed_ranges;
 pub(crate) mod readers;
-pub(crate) mod stretches;
 
 pub(crate) mod page;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use retold_core::recording::limits::{Limits, PAGE_NAMES_MAX, check_page_limit};
 use retold_core::recording::{
-    Append, Appended, BoxFuture, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page, PageEnd,
-    RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot, StreamEntry, StreamRead,
-    StretchRead, Version,
+    Append, Appended, BoxFuture, Checkpoint, EventId, FollowerKey, Head, LogId, LogRead, Page,
+    PageEnd, RangeRead, RecordError, RecordedRange, Recorder, StoredEvent, StoredSnapshot,
+    StreamEntry, StreamRead, Version,
 };
 use rusqlite::{Connection, params};
 
@@ -16,7 +16,7 @@ use crate::file::log::{Born, Log};
 use crate::file::seq::LogKey;
 use crate::file::{head, topics};
 use crate::reading::readers::Reader;
-use crate::reading::{snapshots, stretches};
+use crate::reading::{processed_ranges, snapshots};
 use crate::shared::Shared;
 use crate::transaction::Transaction;
 use crate::writing::writer::Writer;
@@ -74,16 +74,18 @@ impl SqliteRecorder {
         })
     }
 
-    /// Returns a page; for a log that does not exist it is empty and has no mark.
+    /// Returns a page; for a log that does not exist it is empty and has no checkpoint.
     fn page(
         &self,
-        mark: Option<Mark>,
+        checkpoint: Option<Checkpoint>,
         read: impl FnOnce(&mut Reader, Born) -> Result<Page, RecordError>,
     ) -> Result<Page, RecordError> {
         let page = self.look(|reader, log| read(reader, log).map(Some))?;
-        match (page, mark) {
+        match (page, checkpoint) {
             (Some(page), _) => return Ok(page),
-            (None, Some(mark)) => RecordError::check_mark(&self.log.name, mark, None)?,
+            (None, Some(checkpoint)) => {
+                RecordError::check_checkpoint(&self.log.name, checkpoint, None)?
+            }
             (None, None) => {}
         }
         Ok(Page::new(Vec::new(), None, PageEnd::Complete))
@@ -180,7 +182,7 @@ impl Recorder for SqliteRecorder {
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             read.check()?;
-            self.page(read.mark(), |reader, log| {
+            self.page(read.checkpoint(), |reader, log| {
                 reader.log_page((&self.log.name, log), &read)
             })
         })
@@ -189,8 +191,8 @@ impl Recorder for SqliteRecorder {
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             read.check()?;
-            let mark = read.mark().map(|(_, mark)| mark);
-            self.page(mark, |reader, log| {
+            let checkpoint = read.checkpoint().map(|(_, checkpoint)| checkpoint);
+            self.page(checkpoint, |reader, log| {
                 reader.stream_page((&self.log.name, log), &read)
             })
         })
@@ -237,22 +239,22 @@ impl Recorder for SqliteRecorder {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         Box::pin(async move {
             self.look(|reader, log| {
-                stretches::checkpoint(&reader.conn, log, follower, upstream)
+                processed_ranges::checkpoint(&reader.conn, log, follower, upstream)
                     .map_err(|error| before_commit("reading a checkpoint", error))
             })
         })
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        read: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
         Box::pin(async move {
             let limit = read.check()?;
-            self.look(|reader, log| stretches::read(&reader.conn, log, &read, limit))
+            self.look(|reader, log| processed_ranges::read(&reader.conn, log, &read, limit))
         })
     }
 

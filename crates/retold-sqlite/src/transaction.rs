@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use retold_core::domain::Timestamp;
-use retold_core::recording::{EventId, Mark, RecordError};
+use retold_core::recording::{Checkpoint, EventId, RecordError};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -59,10 +59,10 @@ impl<'a> Transaction<'a> {
                 return Ok(Err(replaced));
             }
             let head = head::read(self.conn, born.key)?;
-            if let Some(mark) = head.mark {
+            if let Some(checkpoint) = head.checkpoint {
                 // New events are recorded after the last one in any case, so it must be what was
                 // recorded.
-                let seq = born.key.seq(mark.position.get());
+                let seq = born.key.seq(checkpoint.position.get());
                 let span = Span {
                     first: seq,
                     last: seq,
@@ -93,7 +93,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// The end of the log, as its next append finds it.
-    pub(crate) fn log_head(&mut self, log: LogKey) -> Option<Mark> {
+    pub(crate) fn log_head(&mut self, log: LogKey) -> Option<Checkpoint> {
         self.known.log_mut(log).head
     }
 

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use retold_core::projection::{
     Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
-    SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage,
+    SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
 };
 use retold_core::recording::limits::check_page_limit;
-use retold_core::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
+use retold_core::recording::{
+    BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent,
+};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{before_commit, of_commit};
@@ -114,7 +116,7 @@ impl SqliteViews {
         self.place().path()
     }
 
-    /// Returns the keeper of this projection's version of its view, for a pipeline.
+    /// Returns the view store of this projection's version of its view, for a pipeline.
     ///
     /// # Errors
     ///
@@ -123,10 +125,10 @@ impl SqliteViews {
         &self,
         projection: Projection<Sqlite>,
         tables: SqliteTables,
-    ) -> Result<Arc<dyn ViewKeeper>, Invalid> {
+    ) -> Result<Arc<dyn ViewStore>, Invalid> {
         let declared = Arc::new(Declared::new(projection, tables));
         declared.check()?;
-        Ok(Arc::new(SqliteKeeper {
+        Ok(Arc::new(SqliteViewStore {
             declared,
             home: self.home.clone(),
         }))
@@ -203,12 +205,12 @@ impl OwnFile {
 }
 
 /// Keeps one version of a view in a SQLite file.
-struct SqliteKeeper {
+struct SqliteViewStore {
     declared: Arc<Declared>,
     home: Home,
 }
 
-impl SqliteKeeper {
+impl SqliteViewStore {
     async fn write<T: Send + 'static>(
         &self,
         size: usize,
@@ -261,7 +263,7 @@ impl SqliteKeeper {
     }
 }
 
-impl ViewKeeper for SqliteKeeper {
+impl ViewStore for SqliteViewStore {
     fn outline(&self) -> &ProjectionOutline {
         self.declared.outline()
     }
@@ -277,7 +279,7 @@ impl ViewKeeper for SqliteKeeper {
     fn begin(
         &self,
         upstream: LogId,
-        start: Option<Mark>,
+        start: Option<Checkpoint>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
         Box::pin(self.write(0, move |declared, conn| {
             declared.begin(conn, upstream, start)
@@ -291,7 +293,7 @@ impl ViewKeeper for SqliteKeeper {
 
     fn skip(
         &self,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
         Box::pin(self.write(0, move |declared, conn| {
@@ -301,8 +303,8 @@ impl ViewKeeper for SqliteKeeper {
 
     fn switch(
         &self,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
         Box::pin(self.write(0, move |declared, conn| {

@@ -1,6 +1,6 @@
-//! The project's own commands, `cargo xtask test | ci | services | soak | bench`. Each works the same
-//! on every machine and in CI. They need Rust and a C compiler, and the tests of the PostgreSQL store
-//! need a PostgreSQL server, which they install if permitted.
+//! The project's own commands, `cargo xtask test | ci | services | soak | bench`. Each works the
+//! same on every machine and in CI. They need Rust and a C compiler, and the tests of the
+//! PostgreSQL store need a PostgreSQL server, which they install if permitted.
 
 mod ci;
 mod services;

@@ -1,6 +1,6 @@
 //! A private PostgreSQL server for tests and trials: in a temporary folder, from the installed
-//! programs, on a free port of loopback, with `fsync` on. It ends with its owner, even if the
-//! owner is killed. It also accepts hosts that a test creates inside this machine, if they are named.
+//! programs, on a free port of loopback, with `fsync` on. It ends with its owner, even if the owner
+//! is killed. It also accepts hosts that a test creates inside this machine, if they are named.
 //!
 //! PostgreSQL refuses to run as root; in that case it runs as the user `postgres`.
 

@@ -1,7 +1,7 @@
 //! `cargo xtask soak --minutes N`: systems in several processes, disturbed until the time is up.
 //!
-//! A round runs `retold demo --cluster`, either on a PostgreSQL server that crashes now and then or on
-//! a SQLite file, or runs the Paxos example's test on a cluster. Each round prints its seed. The
+//! A round runs `retold demo --cluster`, either on a PostgreSQL server that crashes now and then or
+//! on a SQLite file, or runs the Paxos example's test on a cluster. Each round prints its seed. The
 //! rounds themselves kill and suspend processes. A file in the folder holds the output of a round.
 //! The first round that fails ends the soak, and the folder is kept.
 

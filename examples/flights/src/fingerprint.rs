@@ -1,7 +1,7 @@
 //! The fingerprint of a log, to compare two readings of it.
 
 use retold::application::LogReader;
-use retold::recording::Mark;
+use retold::recording::Checkpoint;
 use sha2::{Digest, Sha256};
 
 /// A summary of all events of a log.
@@ -10,7 +10,7 @@ pub struct Fingerprint {
     /// Number of events.
     pub count: u64,
     /// The last event; `None` if there are none.
-    pub head: Option<Mark>,
+    pub head: Option<Checkpoint>,
     /// SHA-256 of everything recorded about all events, in hexadecimal digits.
     pub hash: String,
 }
@@ -28,7 +28,7 @@ impl Fingerprint {
         let mut events = log.stored().read().events();
         while let Some(event) = events.next().await? {
             count += 1;
-            head = Some(event.mark());
+            head = Some(event.checkpoint());
             hash.update(event.position().get().to_be_bytes());
             hash.update(event.id().to_string());
             let version = event.version().map_or(0, retold::recording::Version::get);

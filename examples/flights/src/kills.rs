@@ -371,8 +371,8 @@ pub async fn check(folder: &Path, expected: &OpenSystem) -> Result<Checked, Stri
 
 async fn check_view(store: &Path, app: &Application) -> Result<(), String> {
     let store = SqliteStore::open(store).map_err(text)?;
-    let keeper = keep_on_time(&store.views()).map_err(text)?;
-    let mut pipeline = ProjectionPipeline::new(Arc::clone(app.recorder()), keeper);
+    let view_store = keep_on_time(&store.views()).map_err(text)?;
+    let mut pipeline = ProjectionPipeline::new(Arc::clone(app.recorder()), view_store);
     pipeline.catch_up().await.map_err(text)?;
     let reader = store.views().reader().map_err(text)?;
     let view = read_on_time(&reader).map_err(text)?;

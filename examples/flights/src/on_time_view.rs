@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use retold::prelude::*;
-use retold::projection::{Projection, ViewKeeper};
+use retold::projection::{Projection, ViewStore};
 use retold::recording::Invalid;
 use retold::sqlite::rusqlite::{Connection, Result, Row};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
@@ -76,13 +76,13 @@ pub fn on_time_tables() -> SqliteTables {
     })
 }
 
-/// Returns the keeper of the view, for a
+/// Returns the view store of the view, for a
 /// [`ProjectionPipeline`](retold::projection::ProjectionPipeline).
 ///
 /// # Errors
 ///
 /// As for [`SqliteViews::keep`]; none can occur here.
-pub fn keep_on_time(views: &SqliteViews) -> std::result::Result<Arc<dyn ViewKeeper>, Invalid> {
+pub fn keep_on_time(views: &SqliteViews) -> std::result::Result<Arc<dyn ViewStore>, Invalid> {
     views.keep(on_time_projection(), on_time_tables())
 }
 

@@ -18,7 +18,7 @@ pub async fn is_processed(open: &OpenSystem) -> retold::Result<bool> {
                 return Ok(false);
             };
             let checkpoint = operator.checkpoint(&record, log).await?;
-            if checkpoint.is_none() || checkpoint != upstream.head().await?.mark {
+            if checkpoint.is_none() || checkpoint != upstream.head().await?.checkpoint {
                 return Ok(false);
             }
         }

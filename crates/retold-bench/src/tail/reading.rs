@@ -63,7 +63,7 @@ pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
             // Pages of all sizes, the same in every run.
             let limit = 1 + (sight.events as usize * 31) % PAGE_EVENTS_MAX;
             let page = recorder
-                .read_log(LogRead::new().after_mark(read_to).limit(limit))
+                .read_log(LogRead::new().after_checkpoint(read_to).limit(limit))
                 .await?;
             read_to = page.read_to;
             for event in &page.events {

@@ -1,6 +1,7 @@
-//! Several processes with one database: writers of one log and of two, commands on one aggregate, and
-//! a follower that runs in another process. The other processes are this program, started again. They receive commands as
-//! lines on their input, reply with lines, and exit when the input ends.
+//! Several processes with one database: writers of one log and of two, commands on one aggregate,
+//! and a follower that runs in another process. The other processes are this program, started
+//! again. They receive commands as lines on their input, reply with lines, and exit when the input
+//! ends.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -143,7 +144,7 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
                     one_order(orders, run.operation_count()).await?;
                     let start = Instant::now();
                     let mut seen = before.append_count;
-                    while stock.head().await?.mark == before.mark {
+                    while stock.head().await?.checkpoint == before.checkpoint {
                         seen = stock.changed_since(seen).await?;
                     }
                     run.add(start.elapsed(), 1);

@@ -168,7 +168,7 @@ async fn read_pages(recorder: &Arc<dyn Recorder>, query: Query) -> Result<Found>
     let mut after = None;
     loop {
         let page = recorder
-            .read_log(LogRead::of(query.clone()).after_mark(after))
+            .read_log(LogRead::of(query.clone()).after_checkpoint(after))
             .await?;
         add_all(&mut found, &page.events);
         match page.end {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
-use retold::projection::{Projection, ProjectionPipeline, ViewKeeper};
+use retold::projection::{Projection, ProjectionPipeline, ViewStore};
 use retold::recording::{Append, NewEvent, Recorder, Store};
 use retold::runner::MultiThread;
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
@@ -62,12 +62,12 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
             let log = runtime.block_on(write_log(&store, events))?;
             let views = SqliteViews::open(views)?;
             let mut version = 1;
-            runtime.block_on(build(&log, keeper(&views, version)?))?;
+            runtime.block_on(build(&log, view_store(&views, version)?))?;
             Ok(Box::new(move |budget| {
                 version += 1;
                 let rebuilt = match during {
                     During::Nothing => None,
-                    During::Rebuilding => Some(keeper(&views, version)?),
+                    During::Rebuilding => Some(view_store(&views, version)?),
                 };
                 append_at_pace(runtime, &store, &log, &views, rebuilt, budget)
             }) as RunFn<'a>)
@@ -98,7 +98,7 @@ fn event(number: u64) -> NewEvent {
 }
 
 /// A view of flights and minutes by carrier, in this version.
-fn keeper(views: &SqliteViews, version: u32) -> Result<Arc<dyn ViewKeeper>> {
+fn view_store(views: &SqliteViews, version: u32) -> Result<Arc<dyn ViewStore>> {
     let projection =
         Projection::<Sqlite>::new("arrivals", version, LOG).on::<Arrived>(|view, arrived| {
             let sql = format!(
@@ -128,8 +128,8 @@ fn system() -> Result<System> {
     Ok(system.build()?)
 }
 
-async fn build(log: &Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Result<()> {
-    ProjectionPipeline::new(Arc::clone(log), keeper)
+async fn build(log: &Arc<dyn Recorder>, view_store: Arc<dyn ViewStore>) -> Result<()> {
+    ProjectionPipeline::new(Arc::clone(log), view_store)
         .catch_up()
         .await?;
     Ok(())
@@ -142,7 +142,7 @@ fn append_at_pace(
     store: &Arc<dyn Store>,
     log: &Arc<dyn Recorder>,
     views: &SqliteViews,
-    rebuilt: Option<Arc<dyn ViewKeeper>>,
+    rebuilt: Option<Arc<dyn ViewStore>>,
     budget: Duration,
 ) -> Result<Run> {
     let is_done = Arc::new(AtomicBool::new(rebuilt.is_none()));
@@ -150,8 +150,8 @@ fn append_at_pace(
     runtime.block_on(async {
         let rebuilding = match rebuilt {
             None => None,
-            Some(keeper) => {
-                let infrastructure = Infrastructure::new(Arc::clone(store)).view(keeper);
+            Some(view_store) => {
+                let infrastructure = Infrastructure::new(Arc::clone(store)).view(view_store);
                 let runner = MultiThread::start(&system()?, &infrastructure).await?;
                 let is_done = Arc::clone(&is_done);
                 Some(tokio::spawn(async move {

@@ -110,8 +110,8 @@ pub(super) async fn on_sqlite(
     stop: &Stop,
 ) -> Result<Ended, Failure> {
     let views = store.views();
-    let keeper = keep_on_time(&views).map_err(retold::Error::from)?;
-    let infrastructure = Infrastructure::new(Arc::new(store.clone())).view(keeper);
+    let view_store = keep_on_time(&views).map_err(retold::Error::from)?;
+    let infrastructure = Infrastructure::new(Arc::new(store.clone())).view(view_store);
     let runner = MultiThread::start(&built_in::system(), &infrastructure).await?;
     let app = runner.application(FLIGHTS)?;
     let progress = Arc::new(Progress::default());

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use retold::prelude::Timestamp;
-use retold::recording::{EventId, LogEntry, LogId, LogRead, Mark, Position, Store};
+use retold::recording::{Checkpoint, EventId, LogEntry, LogId, LogRead, Position, Store};
 use retold::runner::ClusterOverview;
-use retold::system::{FollowerOperator, Parked, StartingMark, UpstreamStatus};
+use retold::system::{FollowerOperator, Parked, StartingCheckpoint, UpstreamStatus};
 use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};
@@ -439,16 +439,16 @@ fn states(
     states
 }
 
-fn number(mark: Option<Mark>) -> u64 {
-    Position::number(mark.map(|mark| mark.position))
+fn number(checkpoint: Option<Checkpoint>) -> u64 {
+    Position::number(checkpoint.map(|checkpoint| checkpoint.position))
 }
 
 /// Returns the progress in the followed log, if it is in this store.
 async fn look_upstream(
     store: &dyn Store,
     logs: &[LogEntry],
-    start: &StartingMark,
-    checkpoint: Option<Mark>,
+    start: &StartingCheckpoint,
+    checkpoint: Option<Checkpoint>,
 ) -> Result<(UpstreamState, Option<UpstreamStatus>), Failure> {
     let Some(entry) = logs.iter().find(|log| log.id == start.log) else {
         let is_replaced = logs.iter().any(|log| *log.name == *start.upstream);
@@ -463,7 +463,7 @@ async fn look_upstream(
     status.checkpoint = checkpoint;
     status.reached = checkpoint;
     // Reading the head after the checkpoint ensures that it is not before it.
-    status.head = recorder.head().await?.mark;
+    status.head = recorder.head().await?.checkpoint;
     let before = Position::new(number(checkpoint).saturating_sub(1));
     let page = match number(status.head) < number(checkpoint) {
         true => Vec::new(),
@@ -473,7 +473,7 @@ async fn look_upstream(
         }
     };
     let mut events = page.iter();
-    if checkpoint.is_some() && events.next().map(|event| event.mark()) != checkpoint {
+    if checkpoint.is_some() && events.next().map(|event| event.checkpoint()) != checkpoint {
         return Ok((UpstreamState::Diverged, Some(status)));
     }
     status.waiting_since = events.next().map(|event| event.recorded_at());

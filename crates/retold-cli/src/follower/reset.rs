@@ -1,7 +1,7 @@
 //! `retold follower reset`: restarts a follower as a new generation.
 
-use retold::recording::{LogEntry, LogId, LogRead, Mark, Position};
-use retold::system::StartingMark;
+use retold::recording::{Checkpoint, LogEntry, LogId, LogRead, Position};
+use retold::system::StartingCheckpoint;
 use serde::Serialize;
 
 use super::report::{Action, ActionReport};
@@ -46,7 +46,7 @@ pub(super) struct Beginning {
     upstream: String,
     log: LogId,
     #[serde(skip)]
-    mark: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     after: u64,
     /// Number of later events in the log; none if the log is not in this store.
     events: Option<u64>,
@@ -93,9 +93,9 @@ impl Reset {
                 texts.join("\n")
             )));
         }
-        let starts: Vec<StartingMark> = beginnings
+        let starts: Vec<StartingCheckpoint> = beginnings
             .iter()
-            .map(|it| StartingMark::new(&*it.upstream, it.log, it.mark))
+            .map(|it| StartingCheckpoint::new(&*it.upstream, it.log, it.checkpoint))
             .collect();
         let follower = target.for_writing().await?;
         follower.reset(&starts).await?;
@@ -137,7 +137,7 @@ impl Reset {
         &self,
         looked: &Looked,
         logs: &[LogEntry],
-        start: &StartingMark,
+        start: &StartingCheckpoint,
     ) -> Result<Beginning, Failure> {
         let upstream = start.upstream.clone();
         let requested = self.after.iter().find(|(it, _)| *it == upstream);
@@ -155,16 +155,16 @@ impl Reset {
             return Ok(Beginning {
                 upstream,
                 log: start.log,
-                mark: None,
+                checkpoint: None,
                 after: 0,
                 events: None,
                 is_replaced: false,
             });
         };
         let recorder = looked.store.open_read_only(&entry.name).await?;
-        let head = recorder.head().await?.mark;
-        let end = Position::number(head.map(|mark| mark.position));
-        let mark = match requested.and_then(Position::new) {
+        let head = recorder.head().await?.checkpoint;
+        let end = Position::number(head.map(|checkpoint| checkpoint.position));
+        let checkpoint = match requested.and_then(Position::new) {
             None if self.from_now => head,
             None => None,
             Some(position) if position.get() > end => {
@@ -177,14 +177,14 @@ impl Reset {
                 let before = Position::new(position.get() - 1);
                 let read = LogRead::new().after(before).limit(1);
                 let page = recorder.read_log(read).await?;
-                page.events.first().map(|event| event.mark())
+                page.events.first().map(|event| event.checkpoint())
             }
         };
-        let after = Position::number(mark.map(|mark| mark.position));
+        let after = Position::number(checkpoint.map(|checkpoint| checkpoint.position));
         Ok(Beginning {
             upstream,
             log: entry.id,
-            mark,
+            checkpoint,
             after,
             events: Some(end - after),
             is_replaced: entry.id != start.log,

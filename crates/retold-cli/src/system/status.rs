@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::Timestamp;
-use retold::recording::{LogRead, Mark, Position, Store};
+use retold::recording::{Checkpoint, LogRead, Position, Store};
 use retold::runner::{ClusterOverview, NodeStatus, UnitOverview};
 use serde::Serialize;
 
@@ -313,11 +313,11 @@ async fn views(store: &dyn Store, held: &Held) -> Result<Vec<ViewRecord>, Failur
             ),
             Some(log) => {
                 let recorder = store.open_read_only(&log.name).await?;
-                let end = number(recorder.head().await?.mark);
+                let end = number(recorder.head().await?.checkpoint);
                 (head, lag_events) = (Some(end), end.checked_sub(checkpoint));
-                if let Some(mark) = view.checkpoint {
-                    let there = recorder.read_log(LogRead::at(mark.position)).await?;
-                    if there.events.first().map(|event| event.mark()) != Some(mark) {
+                if let Some(checkpoint) = view.checkpoint {
+                    let there = recorder.read_log(LogRead::at(checkpoint.position)).await?;
+                    if there.events.first().map(|event| event.checkpoint()) != Some(checkpoint) {
                         states.add_with(
                             State::Diverged,
                             "the log does not have the event of the checkpoint",
@@ -361,8 +361,8 @@ async fn views(store: &dyn Store, held: &Held) -> Result<Vec<ViewRecord>, Failur
     Ok(records)
 }
 
-fn number(mark: Option<Mark>) -> u64 {
-    Position::number(mark.map(|mark| mark.position))
+fn number(checkpoint: Option<Checkpoint>) -> u64 {
+    Position::number(checkpoint.map(|checkpoint| checkpoint.position))
 }
 
 fn node_record(cluster: &ClusterOverview, node: &NodeStatus) -> NodeRecord {

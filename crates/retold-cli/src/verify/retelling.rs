@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use retold::recording::{Mark, Position, Store};
+use retold::recording::{Checkpoint, Position, Store};
 use retold::retelling::{
     Difference, FollowerReport, FollowerRetelling, RetellingProgress, Shown, WholeReport,
     retell_whole,
@@ -40,7 +40,7 @@ struct FollowerRetold {
     processed: u64,
     effects: u64,
     covered: u64,
-    other_edition: u64,
+    other_policy_version: u64,
     erased: u64,
     parked: u64,
     #[serde(serialize_with = "as_object")]
@@ -65,7 +65,7 @@ impl Record for FollowerRetold {
             self.processed,
             self.effects,
             self.covered,
-            self.other_edition + self.erased + self.parked,
+            self.other_policy_version + self.erased + self.parked,
         ];
         let verdict = match (&self.difference, &self.error) {
             (_, Some(_)) => "failed",
@@ -86,7 +86,10 @@ impl FollowerRetold {
     /// Describes the effects that were not compared; none if all were.
     fn facts(&self) -> Option<String> {
         let counts = [
-            (self.other_edition, "checkpoint ranges of another edition"),
+            (
+                self.other_policy_version,
+                "processed ranges of another policy version",
+            ),
             (self.erased, "effects of erased events"),
             (self.parked, "parked events"),
         ];
@@ -104,7 +107,7 @@ impl FollowerRetold {
             processed: 0,
             effects: 0,
             covered: 0,
-            other_edition: 0,
+            other_policy_version: 0,
             erased: 0,
             parked: 0,
             difference: None,
@@ -116,7 +119,7 @@ impl FollowerRetold {
                 row.processed = report.answered;
                 row.effects = report.effects;
                 row.covered = report.covered;
-                row.other_edition = report.facts.other_edition;
+                row.other_policy_version = report.facts.other_policy_version;
                 row.erased = report.facts.erased;
                 row.parked = report.facts.parked;
                 row.difference = report.difference;
@@ -330,8 +333,8 @@ fn as_object<S: serde::Serializer>(
 }
 
 fn object_of(difference: &Difference) -> Value {
-    let cause = difference.cause.as_ref().map(|(upstream, mark, topic)| {
-        let Mark { position, event_id } = mark;
+    let cause = difference.cause.as_ref().map(|(upstream, checkpoint, topic)| {
+        let Checkpoint { position, event_id } = checkpoint;
         json!({"upstream": upstream, "position": position, "event_id": event_id, "topic": topic})
     });
     let read = difference.read.iter().map(|(stream, version, snapshot)| {
@@ -391,7 +394,7 @@ fn whole_object(whole: &Result<WholeReport, String>) -> Value {
         "inputs": report.inputs,
         "processed": report.answered,
         "effects": report.effects,
-        "other_edition": report.facts.other_edition,
+        "other_policy_version": report.facts.other_policy_version,
         "erased": report.facts.erased,
         "parked": report.facts.parked,
         "difference": difference,

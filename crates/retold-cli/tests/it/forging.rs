@@ -30,7 +30,7 @@ pub(crate) fn change_log_id(db: &Connection, log: &str, id: Uuid) {
              JOIN log ON log.key = stretch.seq >> 40",
         )
         .unwrap();
-    let sealed = select.query_map([], seal_stretch).unwrap();
+    let sealed = select.query_map([], seal_range).unwrap();
     for sealed in sealed.collect::<Vec<_>>() {
         let (seq, checksum) = sealed.unwrap();
         db.execute(
@@ -45,14 +45,14 @@ fn position_of(seq: i64) -> i64 {
     seq & ((1 << 40) - 1)
 }
 
-fn seal_stretch(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
+fn seal_range(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
     let number = |column| -> rusqlite::Result<[u8; 8]> {
         let number: Option<i64> = row.get(column)?;
         Ok(number.unwrap_or(0).to_le_bytes())
     };
     let uuid = |column| row.get::<_, [u8; 16]>(column);
     let seq: i64 = row.get(0)?;
-    let (edition, with_events): (u32, bool) = (row.get(7)?, row.get(9)?);
+    let (policy_version, with_events): (u32, bool) = (row.get(7)?, row.get(9)?);
     let checksum = of_pieces([
         &uuid(1)?[..],
         &position_of(seq).to_le_bytes(),
@@ -61,7 +61,7 @@ fn seal_stretch(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
         &number(4)?,
         &number(5)?,
         &uuid(6)?,
-        &edition.to_le_bytes(),
+        &policy_version.to_le_bytes(),
         &number(8)?,
         &[u8::from(with_events)],
     ]);

@@ -27,7 +27,7 @@ pub(crate) fn run(place: &Place) -> MultiThread {
         let sql = format!("CREATE TABLE {} (topic TEXT) STRICT", view.table("topics"));
         Ok(view.execute_batch(&sql)?)
     });
-    let keeper = store.views().keep(topics, tables).unwrap();
+    let view_store = store.views().keep(topics, tables).unwrap();
     let system = System::new("kennel").application("dogs", |app| {
         let topics = ["Dog.Registered", "Dog.TrickAdded", "Dog.Chipped"];
         let app = app.event::<Opened>();
@@ -35,7 +35,7 @@ pub(crate) fn run(place: &Place) -> MultiThread {
             .into_iter()
             .fold(app, |app, topic| app.retired(topic))
     });
-    let infrastructure = Infrastructure::new(Arc::new(store)).view(keeper);
+    let infrastructure = Infrastructure::new(Arc::new(store)).view(view_store);
     let system = system.build().unwrap();
     place.block_on(MultiThread::start(&system, &infrastructure))
 }

@@ -3,7 +3,7 @@
 //! A cached state is a fold of a prefix of its stream: never wrong, but possibly old. A caller that
 //! needs the newest state reads the later events or has the append check the version. Only if the
 //! log was restored from an older copy can a state contain events that no longer exist. Reading
-//! after the mark of its last event detects that, and the state is folded from the log again.
+//! after the checkpoint of its last event detects that, and the state is folded from the log again.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use quick_cache::sync::Cache as QuickCache;
 
 use super::telemetry;
 use crate::domain::Aggregate;
-use crate::recording::{Condition, EventId, Mark, Version};
+use crate::recording::{Checkpoint, Condition, EventId, Version};
 
 /// A state and the last version that it has seen.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Folded<A> {
     /// `None` before the first event.
     pub(crate) version: Option<Version>,
     /// The event of that version in the log; `None` also if it is not recorded yet.
-    pub(crate) mark: Option<Mark>,
+    pub(crate) checkpoint: Option<Checkpoint>,
 }
 
 impl<A> Clone for Folded<A> {
@@ -30,7 +30,7 @@ impl<A> Clone for Folded<A> {
         Self {
             state: Arc::clone(&self.state),
             version: self.version,
-            mark: self.mark,
+            checkpoint: self.checkpoint,
         }
     }
 }
@@ -40,7 +40,7 @@ impl<A: Default> Default for Folded<A> {
         Self {
             state: Arc::new(A::default()),
             version: None,
-            mark: None,
+            checkpoint: None,
         }
     }
 }
@@ -48,7 +48,7 @@ impl<A: Default> Default for Folded<A> {
 impl<A> Folded<A> {
     /// Id of the last event that the state has seen, if it is known.
     pub(crate) fn last(&self) -> Option<EventId> {
-        self.mark.map(|mark| mark.event_id)
+        self.checkpoint.map(|checkpoint| checkpoint.event_id)
     }
 
     /// The condition that the stream is still as the state has seen it.
@@ -62,7 +62,7 @@ impl<A: Aggregate> Folded<A> {
     pub(crate) fn apply(&mut self, event: &A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
         self.version = Some(next(self.version));
-        self.mark = None;
+        self.checkpoint = None;
     }
 }
 
@@ -173,7 +173,7 @@ impl Cache {
         stream: &Arc<str>,
         mut base: Folded<A>,
         events: impl IntoIterator<Item = &'e A::Event>,
-        last: Option<Mark>,
+        last: Option<Checkpoint>,
     ) -> Folded<A> {
         let slot = self.slot::<A>(stream);
         let taken = slot.as_ref().and_then(|slot| {
@@ -187,7 +187,7 @@ impl Cache {
         drop(taken);
         for event in events {
             base.apply(event);
-            base.mark = last;
+            base.checkpoint = last;
         }
         match slot {
             Some(slot) => {

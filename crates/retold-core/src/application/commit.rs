@@ -13,7 +13,7 @@ use super::stamp::Stamp;
 use super::telemetry;
 use crate::domain::Aggregate;
 use crate::recording::{
-    Append, Appended, Conflict, EventId, Mark, Positions, StoredEvent, Version,
+    Append, Appended, Checkpoint, Conflict, EventId, Positions, StoredEvent, Version,
 };
 
 /// The result of a commit.
@@ -51,7 +51,7 @@ impl Application {
             Err(Error::Conflict(conflict)) => return Ok(Commit::Conflict(conflict)),
             Err(error) => return Err(error),
         };
-        let last = mark(positions, last);
+        let last = checkpoint(positions, last);
         let base = mem::take(folded);
         *folded = self.core.cache.advance(stream, base, &events, last);
         let recorded = self.committed(stream, before, folded, positions);
@@ -67,7 +67,7 @@ impl Application {
         positions: Positions,
         last: EventId,
     ) -> Recorded {
-        folded.mark = mark(positions, Some(last));
+        folded.checkpoint = checkpoint(positions, Some(last));
         self.core.cache.put(stream, &folded);
         self.committed(stream, before, &folded, positions).await
     }
@@ -87,7 +87,7 @@ impl Application {
             stream: Some(Arc::clone(stream)),
             version: folded.version,
             positions,
-            mark: folded.mark,
+            checkpoint: folded.checkpoint,
             outcome: Outcome::Recorded,
         }
     }
@@ -136,13 +136,13 @@ pub(super) fn repeated(
         stream: stream.cloned(),
         version,
         positions: Positions::new(first.position(), u64::from(first.place().count)),
-        mark: last.map(StoredEvent::mark),
+        checkpoint: last.map(StoredEvent::checkpoint),
         outcome: Outcome::Repeated,
     }
 }
 
-/// Returns the mark of the last of these events.
-pub(super) fn mark(positions: Positions, last: Option<EventId>) -> Option<Mark> {
+/// Returns the checkpoint of the last of these events.
+pub(super) fn checkpoint(positions: Positions, last: Option<EventId>) -> Option<Checkpoint> {
     let position = positions.last()?;
-    last.map(|event_id| Mark { position, event_id })
+    last.map(|event_id| Checkpoint { position, event_id })
 }

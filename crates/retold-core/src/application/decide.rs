@@ -21,7 +21,7 @@ use super::turns::{Overtaken, Turn, contended, contended_by};
 use crate::domain::Decision;
 use crate::mapping::AnyEvent;
 use crate::recording::{
-    Append, Appended, BoxFuture, Condition, Conflict, Invalid, Mark, StoredEvent,
+    Append, Appended, BoxFuture, Checkpoint, Condition, Conflict, Invalid, StoredEvent,
 };
 
 /// A future that decides on a model. See [`Application::decide`].
@@ -330,7 +330,7 @@ fn scope_of<M: Model>(model: &M, place: &M::Place) -> Scope {
 }
 
 /// The result of committing a decision: what was recorded, or the conflict and what was contended.
-type Committed = std::result::Result<(Recorded, Vec<(AnyEvent, Mark)>), (Conflict, u64)>;
+type Committed = std::result::Result<(Recorded, Vec<(AnyEvent, Checkpoint)>), (Conflict, u64)>;
 
 impl Application {
     /// Returns what was recorded under this command id, if there is one, by a command with the same
@@ -347,7 +347,7 @@ impl Application {
     }
 
     /// Records events of any types under conditions. Returns them as they will be read, with their
-    /// marks, or the conflict and what was contended.
+    /// checkpoints, or the conflict and what was contended.
     async fn commit_any(
         &self,
         events: Vec<AnyEvent>,
@@ -365,16 +365,16 @@ impl Application {
             Ok(appended) => {
                 let positions = appended.positions();
                 let ids = sent.new_events().iter().map(|event| event.id);
-                let marks = positions
+                let checkpoints = positions
                     .iter()
                     .zip(ids)
-                    .map(|(position, event_id)| Mark { position, event_id });
-                let events: Vec<_> = events.into_iter().zip(marks).collect();
+                    .map(|(position, event_id)| Checkpoint { position, event_id });
+                let events: Vec<_> = events.into_iter().zip(checkpoints).collect();
                 let recorded = Recorded {
                     stream: None,
                     version: None,
                     positions,
-                    mark: events.last().map(|(_, mark)| *mark),
+                    checkpoint: events.last().map(|(_, checkpoint)| *checkpoint),
                     outcome: match (appended, command) {
                         (Appended::Repeated(_), Some(_)) => Outcome::Repeated,
                         _ => Outcome::Recorded,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::domain::Timestamp;
 use crate::mapping::{MappingError, RegistryError};
 use crate::recording::{
-    Append, Conflict, Corrupt, Failure, Invalid, LogId, Mark, Position, RecordError, Version,
+    Append, Checkpoint, Conflict, Corrupt, Failure, Invalid, LogId, Position, RecordError, Version,
     found_log, found_there,
 };
 
@@ -68,21 +68,21 @@ pub enum Error {
     },
     /// The log no longer has what was read from it: it was replaced, cut, or restored from an older
     /// copy. Data derived from that read may refer to events that no longer exist. Find out what
-    /// happened, and start again from the first event or from a mark that the log has.
+    /// happened, and start again from the first event or from a checkpoint that the log has.
     #[error(
-        "the log {log:?} has diverged: {mark} was read from it, but {}; it was cut, replaced, or \
+        "the log {log:?} has diverged: {checkpoint} was read from it, but {}; it was cut, replaced, or \
          restored from an older copy since. Compare it with the restored copy; then start again: \
          reset a follower (`retold follower reset`), rebuild a view, open an outbox with another \
-         name, or read after a mark that the log has",
-        found_there(mark, found)
+         name, or read after a checkpoint that the log has",
+        found_there(checkpoint, found)
     )]
     Diverged {
         /// Name of the log.
         log: Arc<str>,
-        /// The mark that was read earlier.
-        mark: Mark,
+        /// The checkpoint that was read earlier.
+        checkpoint: Checkpoint,
         /// The event at that position now; `None` if the log is shorter.
-        found: Option<Mark>,
+        found: Option<Checkpoint>,
     },
     /// The name of a log now refers to a log other than the one that was read: it was replaced. As
     /// with [`Diverged`](Self::Diverged), find out what happened, and start again.
@@ -145,10 +145,10 @@ impl Error {
     }
 
     /// The log no longer has what was read from it.
-    pub(crate) fn diverged(log: &str, mark: Mark, found: Option<Mark>) -> Self {
+    pub(crate) fn diverged(log: &str, checkpoint: Checkpoint, found: Option<Checkpoint>) -> Self {
         Self::Diverged {
             log: log.into(),
-            mark,
+            checkpoint,
             found,
         }
     }
@@ -215,7 +215,15 @@ impl From<RecordError> for Error {
             },
             RecordError::Corrupt(corrupt) => Self::Corrupt(corrupt),
             RecordError::Invalid(invalid) => Self::Invalid(invalid),
-            RecordError::Diverged { log, mark, found } => Self::Diverged { log, mark, found },
+            RecordError::Diverged {
+                log,
+                checkpoint,
+                found,
+            } => Self::Diverged {
+                log,
+                checkpoint,
+                found,
+            },
             RecordError::Replaced {
                 log,
                 expected,

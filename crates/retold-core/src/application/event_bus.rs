@@ -16,7 +16,7 @@ use super::publish::Missed;
 use super::stamp::Stamp;
 use crate::domain::{Decision, Event};
 use crate::mapping::AnyEvent;
-use crate::recording::{Append, Mark};
+use crate::recording::{Append, Checkpoint};
 
 /// Delivers events to the subscribers in this process, for code that publishes events without
 /// knowing an application.
@@ -87,7 +87,7 @@ impl EventBus {
     }
 
     /// Publishes events: one, or several that belong together, as an array, a `Vec` or a tuple.
-    /// Returns the mark of the last one, if they are recorded; publishing none does nothing.
+    /// Returns the checkpoint of the last one, if they are recorded; publishing none does nothing.
     ///
     /// Dropping the future does not withdraw the events: they may be recorded without being
     /// delivered to subscribers.
@@ -99,23 +99,23 @@ impl EventBus {
     pub async fn publish(
         &self,
         events: impl Decision<AnyEvent, Refusal = std::convert::Infallible>,
-    ) -> Result<Option<Mark>> {
+    ) -> Result<Option<Checkpoint>> {
         let mut published = Vec::new();
         let Ok(()) = events.decided(&mut published);
         if published.is_empty() {
             return Ok(None);
         }
-        let mark = match self.shared.recorded_into.get() {
+        let checkpoint = match self.shared.recorded_into.get() {
             Some(application) => {
-                let (mark, read_back) = record(application, &published).await?;
+                let (checkpoint, read_back) = record(application, &published).await?;
                 published = read_back;
-                mark
+                checkpoint
             }
             None => None,
         };
         // An error means that there are no subscribers, which does not fail publishing.
         let _ = self.shared.sender.send(published.into());
-        Ok(mark)
+        Ok(checkpoint)
     }
 
     /// Subscribes to the events of type `E` that are published from now on. An event addressed to
@@ -134,13 +134,13 @@ impl EventBus {
 async fn record(
     application: &Application,
     events: &[AnyEvent],
-) -> Result<(Option<Mark>, Vec<AnyEvent>)> {
+) -> Result<(Option<Checkpoint>, Vec<AnyEvent>)> {
     let (new, read_back) = Stamp::new(application, None, None).of_any(events)?;
     let last = new.last().map(|event| event.id);
     let appended = application.settle_new(Append::of(new), None).await?;
-    let mark = |(position, event_id)| Mark { position, event_id };
-    let mark = appended.positions().last().zip(last).map(mark);
-    Ok((mark, read_back))
+    let checkpoint = |(position, event_id)| Checkpoint { position, event_id };
+    let checkpoint = appended.positions().last().zip(last).map(checkpoint);
+    Ok((checkpoint, read_back))
 }
 
 impl Default for EventBus {

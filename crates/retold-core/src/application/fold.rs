@@ -13,7 +13,7 @@ use crate::domain::{Apply, Event, EventType};
 use crate::mapping::{Mapper, RegistryError, TopicRegistry};
 use crate::recording::limits::QUERY_NAMES_MAX;
 use crate::recording::{
-    BoxFuture, Condition, Invalid, LogRead, Mark, PageEnd, Query, QueryItem, StoredEvent,
+    BoxFuture, Checkpoint, Condition, Invalid, LogRead, PageEnd, Query, QueryItem, StoredEvent,
 };
 
 /// A state folded over the events of some types with some tags, anywhere in the log. It is a
@@ -69,7 +69,7 @@ fn kind<S: Apply<E>, E: Event>() -> Kind<S> {
 #[derive(Clone, Debug, Default)]
 pub struct FoldPlace {
     /// The last event that was read or skipped.
-    mark: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     /// After a read: the query including the topics that the program does not know, and how many
     /// topics the log had. This detects both an event of such a topic and a topic that is new to
     /// the log between the read and the append.
@@ -205,21 +205,23 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                 let until = match reach {
                     Reach::Cached | Reach::Newest => None,
                     // A fold that has already read further stays there.
-                    Reach::UpTo(until) => {
-                        Some(place.mark.map_or(until, |mark| mark.position.max(until)))
-                    }
+                    Reach::UpTo(until) => Some(
+                        place
+                            .checkpoint
+                            .map_or(until, |checkpoint| checkpoint.position.max(until)),
+                    ),
                 };
                 let read = LogRead::of(query.clone())
-                    .after_mark(place.mark)
+                    .after_checkpoint(place.checkpoint)
                     .until(until)
                     .limit(FOLD_PAGE_EVENTS);
                 let (page, watched) = application.read_by_topics(read).await?;
                 for stored in &page.events {
                     self.take_in(application, stored, state)?;
-                    place.mark = Some(stored.mark());
+                    place.checkpoint = Some(stored.checkpoint());
                 }
                 if page.end == PageEnd::Complete {
-                    place.mark = page.read_to;
+                    place.checkpoint = page.read_to;
                     place.watched = Some((watched, page.topic_count));
                     return Ok(ReadTo::one(page.read_to));
                 }
@@ -228,7 +230,7 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
     }
 
     fn conditions(&self, place: &FoldPlace, conditions: &mut Vec<Condition>) {
-        let after = place.mark.map(|mark| mark.position);
+        let after = place.checkpoint.map(|checkpoint| checkpoint.position);
         if let Some((query, topic_count)) = &place.watched {
             conditions.push(Condition::none_match_after(query.clone(), after));
             conditions.push(Condition::topic_count(*topic_count));

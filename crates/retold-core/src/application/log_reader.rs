@@ -50,7 +50,7 @@ impl Application {
 /// }
 ///
 /// // Later, where that ended.
-/// let resumed = log.stored().subscribe().after(subscription.mark()).await?;
+/// let resumed = log.stored().subscribe().after(subscription.checkpoint()).await?;
 /// # Ok(())
 /// # }
 /// ```

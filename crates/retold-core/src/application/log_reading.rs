@@ -11,7 +11,8 @@ use futures_util::stream::Stream;
 use super::error::Error;
 use super::selection::Selection;
 use crate::recording::{
-    BoxFuture, Direction, Invalid, LogRead, Mark, Page, PageEnd, Position, RecordError, StoredEvent,
+    BoxFuture, Checkpoint, Direction, Invalid, LogRead, Page, PageEnd, Position, RecordError,
+    StoredEvent,
 };
 
 impl<T> Selection<T> {
@@ -116,7 +117,7 @@ enum Next {
     /// Where the reading starts.
     First(Option<Position>),
     /// After an event that was read.
-    After(Mark),
+    After(Checkpoint),
     Nothing,
 }
 
@@ -133,7 +134,7 @@ pub struct Events<T> {
     next: Next,
     pending: Option<BoxFuture<'static, Result<Page, RecordError>>>,
     page: VecDeque<StoredEvent>,
-    read_to: Option<Mark>,
+    read_to: Option<Checkpoint>,
 }
 
 impl<T> Events<T> {
@@ -170,7 +171,7 @@ impl<T> Events<T> {
     /// Returns how far the log has been read: see [`Page::read_to`]. After the end of a forward
     /// reading, it is the correct `after` for a condition on what was read; `None` if the log was
     /// empty.
-    pub fn read_to(&self) -> Option<Mark> {
+    pub fn read_to(&self) -> Option<Checkpoint> {
         self.read_to
     }
 
@@ -220,7 +221,7 @@ impl<T> Events<T> {
             .limit(self.selection.page_events().min(self.left));
         let read = match self.next {
             Next::First(after) => read.after(after),
-            Next::After(mark) => read.after_mark(mark),
+            Next::After(checkpoint) => read.after_checkpoint(checkpoint),
             Next::Nothing => return Ok(None),
         };
         Ok(Some(match self.direction {
@@ -230,7 +231,7 @@ impl<T> Events<T> {
     }
 
     fn accept(&mut self, page: Page) {
-        let last = page.events.last().map(StoredEvent::mark);
+        let last = page.events.last().map(StoredEvent::checkpoint);
         self.next = match (page.end, last) {
             (PageEnd::Full, Some(last)) => Next::After(last),
             _ => Next::Nothing,

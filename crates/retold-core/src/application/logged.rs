@@ -1,7 +1,7 @@
 //! A decoded event of a log, with the data recorded around it.
 
 use crate::domain::{Aggregate, Id, Timestamp};
-use crate::recording::{Corrupt, EventId, Mark, Metadata, Position, StoredEvent, Version};
+use crate::recording::{Checkpoint, Corrupt, EventId, Metadata, Position, StoredEvent, Version};
 
 /// A decoded event of a log, with the data recorded around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ impl<E> Logged<E> {
         self.stored.position()
     }
 
-    /// Returns its mark: its position and id.
-    pub fn mark(&self) -> Mark {
-        self.stored.mark()
+    /// Returns its checkpoint: its position and id.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.stored.checkpoint()
     }
 
     /// Returns its id.

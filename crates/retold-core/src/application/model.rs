@@ -9,7 +9,7 @@ use super::error::Result;
 use super::handle::Application;
 use crate::domain::{Aggregate, Id};
 use crate::mapping::AnyEvent;
-use crate::recording::{BoxFuture, Condition, Mark, Position, StoredEvent, Version};
+use crate::recording::{BoxFuture, Checkpoint, Condition, Position, StoredEvent, Version};
 
 /// What a decision reads, and so what must not change before it is recorded.
 ///
@@ -51,14 +51,14 @@ pub trait Model: Send + Sync {
     fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>);
 
     /// Called with the events that were recorded on the conditions of this model, as they will be
-    /// read and with their marks, so that it can cache the states of streams for the next command.
-    /// Does nothing by default.
+    /// read and with their checkpoints, so that it can cache the states of streams for the next
+    /// command. Does nothing by default.
     fn remember<'a>(
         &'a self,
         _application: &'a Application,
         _state: &'a Self::State,
         _place: &'a Self::Place,
-        _events: &'a [(AnyEvent, Mark)],
+        _events: &'a [(AnyEvent, Checkpoint)],
     ) -> BoxFuture<'a, ()> {
         Box::pin(ready(()))
     }
@@ -77,8 +77,8 @@ pub enum Reach {
     UpTo(Position),
 }
 
-/// How far the reads of a model reached. It holds two marks, and each state of the model is as of a
-/// state of the log between them, inclusive.
+/// How far the reads of a model reached. It holds two checkpoints, and each state of the model is
+/// as of a state of the log between them, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTo(Reads);
 
@@ -88,8 +88,8 @@ enum Reads {
     None,
     /// Some state was not read now and may be old.
     Old,
-    /// Read up to these marks; `None` stands for an empty log, before the first position.
-    Between(Option<Mark>, Option<Mark>),
+    /// Read up to these checkpoints; `None` stands for an empty log, before the first position.
+    Between(Option<Checkpoint>, Option<Checkpoint>),
 }
 
 impl ReadTo {
@@ -99,15 +99,17 @@ impl ReadTo {
     /// The value for a model that relies on a cached state, which may be old.
     pub const CACHED: Self = Self(Reads::Old);
 
-    /// Returns the value for a single read up to this mark; `None` if the log was empty.
-    pub const fn one(mark: Option<Mark>) -> Self {
-        Self(Reads::Between(mark, mark))
+    /// Returns the value for a single read up to this checkpoint; `None` if the log was empty.
+    pub const fn one(checkpoint: Option<Checkpoint>) -> Self {
+        Self(Reads::Between(checkpoint, checkpoint))
     }
 
     /// Combines these reads with others.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let number = |mark: &Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let number = |checkpoint: &Option<Checkpoint>| {
+            Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+        };
         Self(match (self.0, other.0) {
             (reads, Reads::None) | (Reads::None, reads) => reads,
             (Reads::Old, _) | (_, Reads::Old) => Reads::Old,
@@ -129,9 +131,9 @@ impl ReadTo {
         }
     }
 
-    /// Returns the mark of the latest read; `None` if the log was empty, nothing was read, or a
-    /// cached state was used.
-    pub fn mark(&self) -> Option<Mark> {
+    /// Returns the checkpoint of the latest read; `None` if the log was empty, nothing was read, or
+    /// a cached state was used.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         match self.0 {
             Reads::None | Reads::Old => None,
             Reads::Between(_, most) => most,
@@ -143,14 +145,14 @@ impl ReadTo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamPlace {
     version: Option<Version>,
-    mark: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
 }
 
 impl StreamPlace {
     fn of<A>(folded: &Folded<A>) -> Self {
         Self {
             version: folded.version,
-            mark: folded.mark,
+            checkpoint: folded.checkpoint,
         }
     }
 
@@ -158,7 +160,7 @@ impl StreamPlace {
         Folded {
             state: Arc::new(state.clone()),
             version: self.version,
-            mark: self.mark,
+            checkpoint: self.checkpoint,
         }
     }
 }
@@ -215,7 +217,7 @@ impl<A: Aggregate> Model for Id<A> {
     }
 
     fn conditions(&self, place: &StreamPlace, conditions: &mut Vec<Condition>) {
-        let event = place.mark.map(|mark| mark.event_id);
+        let event = place.checkpoint.map(|checkpoint| checkpoint.event_id);
         conditions.push(Condition::stream_read(self.stream(), place.version, event));
     }
 
@@ -224,10 +226,10 @@ impl<A: Aggregate> Model for Id<A> {
         application: &'a Application,
         state: &'a A,
         place: &'a StreamPlace,
-        events: &'a [(AnyEvent, Mark)],
+        events: &'a [(AnyEvent, Checkpoint)],
     ) -> BoxFuture<'a, ()> {
         let stream: Arc<str> = self.stream().into();
-        let to_stream = |it: &&(AnyEvent, Mark)| it.0.stream() == Some(&stream);
+        let to_stream = |it: &&(AnyEvent, Checkpoint)| it.0.stream() == Some(&stream);
         let own: Vec<&A::Event> = events
             .iter()
             .filter(to_stream)
@@ -236,7 +238,10 @@ impl<A: Aggregate> Model for Id<A> {
         if own.is_empty() || own.len() != events.iter().filter(to_stream).count() {
             return Box::pin(ready(()));
         }
-        let last = events.iter().rfind(to_stream).map(|(_, mark)| *mark);
+        let last = events
+            .iter()
+            .rfind(to_stream)
+            .map(|(_, checkpoint)| *checkpoint);
         let cached = application.core.cache.peek::<A>(&stream);
         let base = cached.filter(|it| StreamPlace::of(it) == *place);
         let base = base.unwrap_or_else(|| place.folded(state));
@@ -298,7 +303,7 @@ impl<M: Model> Model for &M {
         application: &'a Application,
         state: &'a M::State,
         place: &'a M::Place,
-        events: &'a [(AnyEvent, Mark)],
+        events: &'a [(AnyEvent, Checkpoint)],
     ) -> BoxFuture<'a, ()> {
         M::remember(self, application, state, place, events)
     }
@@ -339,7 +344,7 @@ impl<M: Model> Model for Option<M> {
         application: &'a Application,
         state: &'a Self::State,
         place: &'a Self::Place,
-        events: &'a [(AnyEvent, Mark)],
+        events: &'a [(AnyEvent, Checkpoint)],
     ) -> BoxFuture<'a, ()> {
         match (self, state, place) {
             (Some(model), Some(state), Some(place)) => {
@@ -386,7 +391,7 @@ impl<M: Model> Model for Vec<M> {
         application: &'a Application,
         state: &'a Self::State,
         place: &'a Self::Place,
-        events: &'a [(AnyEvent, Mark)],
+        events: &'a [(AnyEvent, Checkpoint)],
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             for ((model, state), place) in self.iter().zip(state).zip(place) {
@@ -435,7 +440,7 @@ macro_rules! tuple_models {
                 application: &'a Application,
                 state: &'a Self::State,
                 place: &'a Self::Place,
-                events: &'a [(AnyEvent, Mark)],
+                events: &'a [(AnyEvent, Checkpoint)],
             ) -> BoxFuture<'a, ()> {
                 Box::pin(async move {
                     $({

@@ -13,7 +13,7 @@ use super::error::Result;
 use super::limits::COMMITS_KEPT;
 use crate::domain::Event;
 use crate::mapping::Mapper;
-use crate::recording::{Append, Mark, NewEvent, Position, Positions};
+use crate::recording::{Append, Checkpoint, NewEvent, Position, Positions};
 
 /// An append that this application has just recorded. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -40,10 +40,10 @@ impl Committed {
             .map(|(position, event)| Ok((position, self.mapper.decode_new(event, position)?)))
     }
 
-    /// Returns the mark of its last event; `None` if it has only stretches.
-    pub fn mark(&self) -> Option<Mark> {
+    /// Returns the checkpoint of its last event; `None` if it has only processed ranges.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         let (position, event) = self.positions.last().zip(self.append.new_events().last())?;
-        Some(Mark {
+        Some(Checkpoint {
             position,
             event_id: event.id,
         })

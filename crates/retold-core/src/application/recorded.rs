@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::recording::{Mark, Position, Positions, Version};
+use crate::recording::{Checkpoint, Position, Positions, Version};
 
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +15,9 @@ pub struct Recorded {
     pub version: Option<Version>,
     /// Positions of the command's events; empty if it decided on none.
     pub positions: Positions,
-    /// The mark of the last of its events. A view of this log that has reached its position
+    /// The checkpoint of the last of its events. A view of this log that has reached its position
     /// contains all of them. `None` if it decided on no events.
-    pub mark: Option<Mark>,
+    pub checkpoint: Option<Checkpoint>,
     /// How its events were recorded.
     pub outcome: Outcome,
 }
@@ -29,7 +29,7 @@ impl Recorded {
             stream,
             version,
             positions: Positions::NONE,
-            mark: None,
+            checkpoint: None,
             outcome: Outcome::Nothing,
         }
     }

@@ -12,7 +12,7 @@ use super::telemetry;
 use crate::domain::{Aggregate, Id, SnapshotRule, Timestamp};
 use crate::mapping::MappingError;
 use crate::recording::{
-    Corrupt, Encoding, Mark, PageEnd, StoredEvent, StoredSnapshot, StreamRead, Version,
+    Checkpoint, Corrupt, Encoding, PageEnd, StoredEvent, StoredSnapshot, StreamRead, Version,
 };
 
 /// An aggregate as it was read.
@@ -129,7 +129,7 @@ impl Application {
     pub(super) async fn load_with_head<A: Aggregate>(
         &self,
         stream: &Arc<str>,
-    ) -> Result<(Folded<A>, Option<Mark>)> {
+    ) -> Result<(Folded<A>, Option<Checkpoint>)> {
         let cached = self.core.cache.get(stream);
         self.read_on_from(stream, cached).await
     }
@@ -144,7 +144,7 @@ impl Application {
         &self,
         stream: &Arc<str>,
         cached: Option<Folded<A>>,
-    ) -> Result<(Folded<A>, Option<Mark>)> {
+    ) -> Result<(Folded<A>, Option<Checkpoint>)> {
         match cached {
             Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
                 Ok(head) => Ok((folded, head)),
@@ -169,7 +169,7 @@ impl Application {
     pub(super) async fn load_uncached<A: Aggregate>(
         &self,
         stream: &Arc<str>,
-    ) -> Result<(Folded<A>, Option<Mark>)> {
+    ) -> Result<(Folded<A>, Option<Checkpoint>)> {
         self.register::<A>()?;
         let span = tracing::debug_span!("retold.load", log = self.name(), %stream);
         async {
@@ -229,8 +229,8 @@ impl Application {
         };
         let folded = match folded_of(rule, &snapshot) {
             Ok(mut folded) => {
-                folded.mark = self.event_of_version(stream, folded.version).await?;
-                if folded.mark.is_some() {
+                folded.checkpoint = self.event_of_version(stream, folded.version).await?;
+                if folded.checkpoint.is_some() {
                     telemetry::count(telemetry::SNAPSHOTS_USED);
                     return Ok(folded);
                 }
@@ -249,14 +249,14 @@ impl Application {
         &self,
         stream: &Arc<str>,
         version: Option<Version>,
-    ) -> Result<Option<Mark>> {
+    ) -> Result<Option<Checkpoint>> {
         let before = Version::new(Version::number(version).saturating_sub(1));
         let read = StreamRead::new(Arc::clone(stream))
             .after(before)
             .until(version)
             .limit(1);
         let page = self.core.recorder.read_stream(read).await?;
-        Ok(page.events.first().map(StoredEvent::mark))
+        Ok(page.events.first().map(StoredEvent::checkpoint))
     }
 
     /// Applies all events that the state has not seen, and caches it. Returns the head of the log
@@ -265,7 +265,7 @@ impl Application {
         &self,
         stream: &Arc<str>,
         folded: &mut Folded<A>,
-    ) -> Result<Option<Mark>> {
+    ) -> Result<Option<Checkpoint>> {
         let Some(own) = &self.core.own else {
             let head = self.fold_while(stream, folded, None, |_| true).await?;
             self.core.cache.put(stream, folded);
@@ -296,15 +296,15 @@ impl Application {
         folded: &mut Folded<A>,
         until: Option<Version>,
         continues: impl Fn(&StoredEvent) -> bool + Send,
-    ) -> Result<Option<Mark>> {
+    ) -> Result<Option<Checkpoint>> {
         // The first read checks an existing state against the log.
-        let mut is_proven = folded.mark.is_none();
+        let mut is_proven = folded.checkpoint.is_none();
         loop {
             if until.is_some() && folded.version >= until && is_proven {
                 return Ok(None);
             }
             let read = StreamRead::new(Arc::clone(stream))
-                .after_mark(folded.version, folded.mark)
+                .after_checkpoint(folded.version, folded.checkpoint)
                 .until(until)
                 .limit(FOLD_PAGE_EVENTS);
             let page = self.core.recorder.read_stream(read).await?;
@@ -348,7 +348,7 @@ impl Application {
             }
             Err(error) => return Err(error.into()),
         }
-        folded.mark = Some(stored.mark());
+        folded.checkpoint = Some(stored.checkpoint());
         Ok(())
     }
 }
@@ -374,7 +374,7 @@ pub(super) fn folded_of<A: Aggregate>(
     Ok(Folded {
         state: Arc::new(state),
         version: Some(snapshot.version),
-        mark: None,
+        checkpoint: None,
     })
 }
 

@@ -15,8 +15,8 @@ use futures_util::stream::Stream;
 use super::error::Error;
 use super::selection::Selection;
 use crate::recording::{
-    BoxFuture, LogRead, Mark, Page, PageEnd, Position, Query, RecordError, Recorder, StoredEvent,
-    prove_mark,
+    BoxFuture, Checkpoint, LogRead, Page, PageEnd, Position, Query, RecordError, Recorder,
+    StoredEvent, prove_checkpoint,
 };
 
 impl<T> Selection<T> {
@@ -54,19 +54,21 @@ pub struct Subscribing<T> {
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Beginning,
-    Mark(Mark),
+    Checkpoint(Checkpoint),
     Position(Position),
     Now,
 }
 
 impl<T> Subscribing<T> {
-    /// Starts after this mark, which another subscription returned ([`Subscription::mark`]); with
-    /// `None`, at the first event.
+    /// Starts after this checkpoint, which another subscription returned
+    /// ([`Subscription::checkpoint`]); with `None`, at the first event.
     ///
-    /// Awaiting this checks that the log has the mark's event at its position. If not, the log was
-    /// replaced, cut or restored since, and the result is `Diverged`.
-    pub fn after(mut self, mark: impl Into<Option<Mark>>) -> Self {
-        self.start = mark.into().map_or(Start::Beginning, Start::Mark);
+    /// Awaiting this checks that the log has the checkpoint's event at its position. If not, the
+    /// log was replaced, cut or restored since, and the result is `Diverged`.
+    pub fn after(mut self, checkpoint: impl Into<Option<Checkpoint>>) -> Self {
+        self.start = checkpoint
+            .into()
+            .map_or(Start::Beginning, Start::Checkpoint);
         self
     }
 
@@ -87,21 +89,21 @@ impl<T> Subscribing<T> {
         let Self { selection, start } = self;
         let recorder = selection.recorder().clone();
         let query = selection.query()?;
-        let mark = match start {
+        let checkpoint = match start {
             Start::Beginning => None,
-            Start::Mark(mark) => {
-                prove_mark(&*recorder, mark).await?;
-                Some(mark)
+            Start::Checkpoint(checkpoint) => {
+                prove_checkpoint(&*recorder, checkpoint).await?;
+                Some(checkpoint)
             }
-            Start::Position(position) => Some(mark_at(&*recorder, position).await?),
-            Start::Now => recorder.head().await?.mark,
+            Start::Position(position) => Some(checkpoint_at(&*recorder, position).await?),
+            Start::Now => recorder.head().await?.checkpoint,
         };
         Ok(Subscription {
             selection,
             query,
-            mark,
+            checkpoint,
             page: VecDeque::new(),
-            page_mark: mark,
+            page_checkpoint: checkpoint,
             append_count: 0,
             step: Step::Read,
             state: State::CatchingUp,
@@ -119,10 +121,10 @@ impl<T: 'static> IntoFuture for Subscribing<T> {
     }
 }
 
-async fn mark_at(recorder: &dyn Recorder, position: Position) -> Result<Mark, Error> {
+async fn checkpoint_at(recorder: &dyn Recorder, position: Position) -> Result<Checkpoint, Error> {
     let page = recorder.read_log(LogRead::at(position)).await?;
     match page.events.first() {
-        Some(event) => Ok(event.mark()),
+        Some(event) => Ok(event.checkpoint()),
         None => Err(RecordError::invalid(format!(
             "the log {:?} does not reach position {position} yet; \
              subscribe after a position that it has",
@@ -139,9 +141,9 @@ pub enum Signal<T> {
     /// The next event.
     Event(T),
     /// Everything that was recorded when the last page was read has been returned; later events are
-    /// returned as they arrive. Contains the mark of the last page's end; `None` if the log is
-    /// empty.
-    CaughtUp(Option<Mark>),
+    /// returned as they arrive. Contains the checkpoint of the last page's end; `None` if the log
+    /// is empty.
+    CaughtUp(Option<Checkpoint>),
     /// More events arrived at once than fit in a page: the events returned from now on may lag
     /// behind the log until the next [`CaughtUp`](Self::CaughtUp). No event is lost.
     FellBehind,
@@ -172,16 +174,16 @@ enum Step {
 /// returned: a slow reader lags behind and uses no more memory. Also a [`Stream`]. Every method can
 /// be dropped while it waits; the next call continues at the same place.
 ///
-/// To resume later, possibly in another process, keep [`mark`](Self::mark) and pass it to
-/// [`Subscribing::after`].
+/// To resume later, possibly in another process, keep [`checkpoint`](Self::checkpoint) and pass it
+/// to [`Subscribing::after`].
 pub struct Subscription<T> {
     selection: Selection<T>,
     query: Query,
     /// Everything up to here has been returned.
-    mark: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     page: VecDeque<StoredEvent>,
-    /// The end of the page: becomes `mark` once all its events are returned.
-    page_mark: Option<Mark>,
+    /// The end of the page: becomes `checkpoint` once all its events are returned.
+    page_checkpoint: Option<Checkpoint>,
     /// How many appends were known before the last page was read. Starts at 0, so that the first
     /// wait returns at once and does not miss an append made while the first pages were read.
     append_count: u64,
@@ -220,8 +222,8 @@ impl<T> Subscription<T> {
     /// Returns how far the subscription has read: all selected events up to here have been
     /// returned, and none after it. `None` before the first event of the log. It also advances over
     /// events that are not selected.
-    pub fn mark(&self) -> Option<Mark> {
-        self.mark
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoint
     }
 
     /// Skips the event that could not be decoded, which the last call reported, and returns it.
@@ -242,7 +244,7 @@ impl<T> Subscription<T> {
             match &mut self.step {
                 Step::Read => {
                     let read = LogRead::of(self.query.clone())
-                        .after_mark(self.mark)
+                        .after_checkpoint(self.checkpoint)
                         .limit(self.selection.page_events());
                     self.step = Step::Reading(self.selection.read_page(read));
                 }
@@ -281,25 +283,25 @@ impl<T> Subscription<T> {
                 return Ok(Some(Signal::Event(event)));
             }
         }
-        let caught_up = self.due.take().map(|_| Signal::CaughtUp(self.mark));
+        let caught_up = self.due.take().map(|_| Signal::CaughtUp(self.checkpoint));
         Ok(caught_up)
     }
 
     fn pop(&mut self) -> Option<StoredEvent> {
         let event = self.page.pop_front()?;
-        self.mark = if self.page.is_empty() {
-            self.page_mark
+        self.checkpoint = if self.page.is_empty() {
+            self.page_checkpoint
         } else {
-            Some(event.mark())
+            Some(event.checkpoint())
         };
         Some(event)
     }
 
     fn accept(&mut self, page: Page) {
-        self.page_mark = page.read_to;
+        self.page_checkpoint = page.read_to;
         self.page = page.events.into();
         if self.page.is_empty() {
-            self.mark = self.page_mark;
+            self.checkpoint = self.page_checkpoint;
         }
         let before = self.state;
         (self.step, self.state) = match page.end {
@@ -333,7 +335,7 @@ impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
             .field("selection", &self.selection)
-            .field("mark", &self.mark)
+            .field("checkpoint", &self.checkpoint)
             .field("state", &self.state)
             .finish_non_exhaustive()
     }

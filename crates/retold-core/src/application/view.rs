@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::handle::Application;
 use super::model::{Model, Reach, ReadTo};
 use crate::mapping::AnyEvent;
-use crate::recording::{BoxFuture, Condition, Mark};
+use crate::recording::{BoxFuture, Checkpoint, Condition};
 
 /// A model's state, as of one state of the log.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct View<M: Model> {
     pub state: M::State,
     /// The last event of the log that the state may have seen: a token for checking later whether
     /// anything was recorded since. `None` if the log was empty.
-    pub read_to: Option<Mark>,
+    pub read_to: Option<Checkpoint>,
     /// Name of the log that was read.
     log: Arc<str>,
     model: M,
@@ -57,21 +57,21 @@ impl Application {
     }
 
     /// Reads the events that the state has not seen, so that all of it is as of the same state of
-    /// the log, and returns the mark of that state.
+    /// the log, and returns the checkpoint of that state.
     pub(super) async fn read_as_one<M: Model>(
         &self,
         model: &M,
         state: &mut M::State,
         place: &mut M::Place,
-    ) -> Result<Option<Mark>> {
+    ) -> Result<Option<Checkpoint>> {
         let read_to = model.read_on(self, state, place, Reach::Newest).await?;
-        let mark = read_to.mark();
-        if let (false, Some(mark)) = (read_to.is_one(), mark) {
+        let checkpoint = read_to.checkpoint();
+        if let (false, Some(checkpoint)) = (read_to.is_one(), checkpoint) {
             // The states that were read first catch up with the latest read.
-            let reach = Reach::UpTo(mark.position);
+            let reach = Reach::UpTo(checkpoint.position);
             model.read_on(self, state, place, reach).await?;
         }
-        Ok(mark)
+        Ok(checkpoint)
     }
 }
 
@@ -113,7 +113,7 @@ where
         application: &'a Application,
         state: &'a M::State,
         place: &'a M::Place,
-        events: &'a [(AnyEvent, Mark)],
+        events: &'a [(AnyEvent, Checkpoint)],
     ) -> BoxFuture<'a, ()> {
         self.model.remember(application, state, place, events)
     }

@@ -1,8 +1,8 @@
 //! Asking the policies of a follower what an event causes: one function, for followers that process
 //! events and for a retelling that repeats their decisions.
 //!
-//! A panic in a policy is a failure of the policy, with the text of the panic. An error of the store
-//! is not: the caller returns it and asks again later.
+//! A panic in a policy is a failure of the policy, with the text of the panic. An error of the
+//! store is not: the caller returns it and asks again later.
 
 use std::panic::AssertUnwindSafe;
 

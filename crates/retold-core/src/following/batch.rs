@@ -1,5 +1,5 @@
-//! The next append of a follower: effects, the reads that they depend on, and the stretches of the
-//! upstream logs that were processed.
+//! The next append of a follower: effects, the reads that they depend on, and the processed ranges
+//! of the upstream logs that were processed.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -9,11 +9,11 @@ use super::limits::{EFFECTS_PER_APPEND_MAX, EFFECTS_SIZE_MAX, READS_PER_APPEND_M
 use crate::application::{Application, Folded};
 use crate::domain::Aggregate;
 use crate::recording::{
-    Append, BoxFuture, Condition, EventId, LogId, Mark, NewEvent, Position, Positions, Query,
-    Stretch, Version,
+    Append, BoxFuture, Checkpoint, Condition, EventId, LogId, NewEvent, Position, Positions,
+    ProcessedRange, Query, Version,
 };
 
-/// Effects, reads and stretches that will form one append.
+/// Effects, reads and processed ranges that will form one append.
 #[derive(Default)]
 pub(crate) struct Batch {
     events: Vec<NewEvent>,
@@ -27,9 +27,9 @@ pub(crate) struct Batch {
     drafts: HashMap<Arc<str>, Box<dyn AnyDraft>>,
     /// Number of events of the batch in each stream.
     written: HashMap<Arc<str>, u64>,
-    stretches: Vec<Stretch>,
+    ranges: Vec<ProcessedRange>,
     /// The head of the log at which queries are read. None before the first query.
-    head: Option<Option<Mark>>,
+    head: Option<Option<Checkpoint>>,
     size: usize,
     /// Upstream events that were decided, with or without effect.
     causes: usize,
@@ -61,7 +61,7 @@ pub(crate) trait AnyDraft: Send + Sync {
         &'a self,
         application: &'a Application,
         stream: &'a Arc<str>,
-        last: Option<Mark>,
+        last: Option<Checkpoint>,
     ) -> BoxFuture<'a, ()>;
 }
 
@@ -74,10 +74,10 @@ impl<A: Aggregate> AnyDraft for Draft<A> {
         &'a self,
         application: &'a Application,
         stream: &'a Arc<str>,
-        last: Option<Mark>,
+        last: Option<Checkpoint>,
     ) -> BoxFuture<'a, ()> {
         let mut folded = self.folded.clone();
-        folded.mark = last;
+        folded.checkpoint = last;
         Box::pin(async move { application.keep_state(stream, self.read, &folded).await })
     }
 }
@@ -85,7 +85,7 @@ impl<A: Aggregate> AnyDraft for Draft<A> {
 impl Batch {
     /// Returns whether there is nothing to record.
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.stretches.is_empty()
+        self.events.is_empty() && self.ranges.is_empty()
     }
 
     /// Returns the effects.
@@ -115,7 +115,7 @@ impl Batch {
 
     /// Returns whether another upstream event might not fit.
     pub(crate) fn is_full(&self) -> bool {
-        let reads = self.streams.len() + self.queries.len() + self.stretches.len();
+        let reads = self.streams.len() + self.queries.len() + self.ranges.len();
         reads >= READS_PER_APPEND_MAX
             || self.events.len() >= EFFECTS_PER_APPEND_MAX
             || self.size >= EFFECTS_SIZE_MAX
@@ -216,28 +216,28 @@ impl Batch {
     }
 
     /// Returns the head of the log at which queries are read, if it is fixed.
-    pub(crate) fn head(&self) -> Option<Option<Mark>> {
+    pub(crate) fn head(&self) -> Option<Option<Checkpoint>> {
         self.head
     }
 
     /// Fixes the head of the log at which queries are read.
-    pub(crate) fn set_head(&mut self, head: Option<Mark>) {
+    pub(crate) fn set_head(&mut self, head: Option<Checkpoint>) {
         self.head = Some(head);
     }
 
-    /// Extends the last stretch if it is of the same upstream, otherwise adds one.
-    pub(crate) fn extend_stretch(
+    /// Extends the last processed range if it is of the same upstream, otherwise adds one.
+    pub(crate) fn extend_range(
         &mut self,
         upstream: LogId,
-        to: Mark,
-        begin: impl FnOnce() -> Stretch,
+        to: Checkpoint,
+        begin: impl FnOnce() -> ProcessedRange,
     ) {
-        match self.stretches.last_mut() {
+        match self.ranges.last_mut() {
             Some(last) if last.upstream == upstream => last.to = to,
             _ => {
-                let mut stretch = begin();
-                stretch.to = to;
-                self.stretches.push(stretch);
+                let mut range = begin();
+                range.to = to;
+                self.ranges.push(range);
             }
         }
     }
@@ -256,14 +256,17 @@ impl Batch {
             .conditions(streams)
             .conditions(queries)
             .conditions(topics);
-        self.stretches.iter().cloned().fold(append, Append::stretch)
+        self.ranges
+            .iter()
+            .cloned()
+            .fold(append, Append::processed_range)
     }
 
     /// Returns the last event of the batch in this stream.
-    fn last_of(&self, stream: &Arc<str>, positions: Positions) -> Option<Mark> {
+    fn last_of(&self, stream: &Arc<str>, positions: Positions) -> Option<Checkpoint> {
         let events = positions.iter().zip(&self.events);
         let own = events.filter(|(_, event)| event.stream.as_ref() == Some(stream));
-        own.last().map(|(position, event)| Mark {
+        own.last().map(|(position, event)| Checkpoint {
             position,
             event_id: event.id,
         })

@@ -1,9 +1,9 @@
 //! The context of a policy: everything that a policy can see and do besides the event it processes.
 //!
 //! Every read becomes a condition of the append that the follower records, and every decision is
-//! recorded in one append with the stretch that covers the event. Time and ids are functions of the
-//! event. So a policy that uses no other input does the same whenever and wherever it processes the
-//! event on the same state.
+//! recorded in one append with the processed range that covers the event. Time and ids are
+//! functions of the event. So a policy that uses no other input does the same whenever and wherever
+//! it processes the event on the same state.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::domain::{Aggregate, Decision, Id, Timestamp};
 use crate::health::RunningCell;
 use crate::mapping::{AnyEvent, Envelope, Mapper};
 use crate::recording::{
-    Condition, EventId, ExpectedVersion, FollowerKey, LogId, Mark, NewEvent, Origin, Place,
+    Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, LogId, NewEvent, Origin, Place,
     Position, Recorder, StoredEvent, StreamRead, Version,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Cause {
     pub(crate) follower: FollowerKey,
     /// The follower key from which ids are derived.
     pub(crate) key_of_ids: FollowerKey,
-    pub(crate) edition: u32,
+    pub(crate) policy_version: u32,
     /// The event that resumes it, if it was parked.
     pub(crate) resumed: Option<EventId>,
 }
@@ -106,7 +106,7 @@ impl Context {
         self
     }
 
-    /// Marks the policy as waiting for the store until the returned value is dropped.
+    /// Checkpoints the policy as waiting for the store until the returned value is dropped.
     fn reading(&self) -> Option<impl Drop + Send + use<>> {
         self.running.as_ref().map(RunningCell::reading)
     }
@@ -429,7 +429,7 @@ impl Context {
             time: self.time(),
             origin: Origin::Effect {
                 follower: self.cause.follower.clone(),
-                edition: self.cause.edition,
+                policy_version: self.cause.policy_version,
                 upstream: self.cause.log,
                 position: self.cause.event.position(),
                 event_id: self.cause.event.id(),
@@ -456,7 +456,11 @@ impl Context {
     /// Adds the conditions of a model that was read with the effects of this batch, as they apply
     /// to the log without them.
     fn add_conditions(&mut self, conditions: Vec<Condition>) {
-        let head = self.batch.head().flatten().map(|mark| mark.position);
+        let head = self
+            .batch
+            .head()
+            .flatten()
+            .map(|checkpoint| checkpoint.position);
         for condition in conditions {
             match condition {
                 Condition::StreamAt {
@@ -499,14 +503,14 @@ impl Context {
         self.kept(past)
     }
 
-    async fn settled_head(&self) -> Result<Option<Mark>> {
+    async fn settled_head(&self) -> Result<Option<Checkpoint>> {
         match self.batch.head() {
             Some(head) => Ok(head),
-            None => Ok(self.application.recorder().head().await?.mark),
+            None => Ok(self.application.recorder().head().await?.checkpoint),
         }
     }
 
-    async fn past_at(&self, head: Option<Mark>) -> Result<Arc<PastRecorder>> {
+    async fn past_at(&self, head: Option<Checkpoint>) -> Result<Arc<PastRecorder>> {
         let recorder = self.application.recorder();
         let pending = self.pending(head).await?;
         let past = PastRecorder::new(Arc::clone(recorder), head, pending);
@@ -514,11 +518,11 @@ impl Context {
     }
 
     /// Returns the effects of this batch as the log would return them after this event.
-    async fn pending(&self, until: Option<Mark>) -> Result<Vec<StoredEvent>> {
+    async fn pending(&self, until: Option<Checkpoint>) -> Result<Vec<StoredEvent>> {
         let events = self.batch.events();
         let mut versions: Vec<(Arc<str>, Option<Version>)> = Vec::new();
         let mut pending = Vec::with_capacity(events.len());
-        let first = until.map_or(Position::FIRST, |mark| mark.position.next());
+        let first = until.map_or(Position::FIRST, |checkpoint| checkpoint.position.next());
         for (index, new) in (0..).zip(events) {
             let version = match &new.stream {
                 None => None,
@@ -545,7 +549,11 @@ impl Context {
     }
 
     /// Returns the version of a stream in the log at an event.
-    async fn version_at(&self, stream: &Arc<str>, until: Option<Mark>) -> Result<Option<Version>> {
+    async fn version_at(
+        &self,
+        stream: &Arc<str>,
+        until: Option<Checkpoint>,
+    ) -> Result<Option<Version>> {
         if let Some(version) = self.batch.version_read(stream) {
             return Ok(version);
         }
@@ -607,7 +615,7 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("upstream", &self.cause.upstream)
-            .field("cause", &self.cause.event.mark())
+            .field("cause", &self.cause.event.checkpoint())
             .field("follower", &self.cause.follower)
             .finish_non_exhaustive()
     }

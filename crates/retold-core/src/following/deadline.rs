@@ -241,7 +241,7 @@ impl Application {
     pub async fn cancel(&self, key: &str) -> Result<bool> {
         let decided = self.decide(timer(key), |due| due.map(|_| cancelling(key)));
         let recorded = decided.await.map_err(never_refused)?;
-        Ok(recorded.mark.is_some())
+        Ok(recorded.checkpoint.is_some())
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Follower {
     upstreams: Vec<Arc<str>>,
     policies: Policies,
     tags: Vec<Arc<str>>,
-    edition: u32,
+    policy_version: u32,
     start: Start,
     batch: usize,
     on_failure: OnFailure,
@@ -98,7 +98,7 @@ impl Follower {
             upstreams: Vec::new(),
             policies: Policies::default(),
             tags: Vec::new(),
-            edition: 1,
+            policy_version: 1,
             start: Start::default(),
             batch: 1,
             on_failure: OnFailure::default(),
@@ -142,8 +142,8 @@ impl Follower {
     /// The version number of the follower's behavior, from 1. Raise it when policies change, so
     /// that a retelling does not compare the records of older policies with the new ones.
     #[must_use]
-    pub fn edition(mut self, edition: u32) -> Self {
-        self.edition = edition;
+    pub fn policy_version(mut self, policy_version: u32) -> Self {
+        self.policy_version = policy_version;
         self
     }
 
@@ -301,9 +301,9 @@ impl Follower {
         self.upstreams.iter().map(|it| &**it)
     }
 
-    /// Returns its edition.
-    pub fn edition_number(&self) -> u32 {
-        self.edition
+    /// Returns its policy version.
+    pub fn policy_version_number(&self) -> u32 {
+        self.policy_version
     }
 
     pub(crate) fn policies(&self) -> &Policies {
@@ -376,9 +376,9 @@ impl Follower {
                 "the follower {name:?} has no policy; give one with `on`"
             )));
         }
-        if self.edition == 0 {
+        if self.policy_version == 0 {
             return Err(Invalid::new(format!(
-                "the follower {name:?} has edition 0; editions start at 1"
+                "the follower {name:?} has policy version 0; policy versions start at 1"
             )));
         }
         partition::check_count(name, self.partitions)?;

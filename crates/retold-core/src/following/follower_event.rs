@@ -8,7 +8,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::{Event, EventType, content};
-use crate::recording::{LogId, Mark};
+use crate::recording::{Checkpoint, LogId};
 
 /// The type of the streams of followers.
 pub const FOLLOWER_STREAM_TYPE: &str = "retold.follower";
@@ -21,23 +21,24 @@ pub fn follower_stream(name: &str) -> String {
 /// Where a follower begins to follow a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct StartingMark {
+pub struct StartingCheckpoint {
     /// Name of the application that is followed.
     pub upstream: String,
     /// The log that this name resolved to.
     pub log: LogId,
-    /// The first event that is processed is the one after this mark, or the log's first if there is
-    /// none.
-    pub after: Option<Mark>,
+    /// The first event that is processed is the one after this checkpoint, or the log's first if
+    /// there is none.
+    pub after: Option<Checkpoint>,
     /// Name of the system whose program recorded this. None in records of older versions of the
     /// library, and in those of operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
 }
 
-impl StartingMark {
-    /// Creates the starting mark for the log with this id of the application named `upstream`.
-    pub fn new(upstream: impl Into<String>, log: LogId, after: Option<Mark>) -> Self {
+impl StartingCheckpoint {
+    /// Creates the starting checkpoint for the log with this id of the application named
+    /// `upstream`.
+    pub fn new(upstream: impl Into<String>, log: LogId, after: Option<Checkpoint>) -> Self {
         Self {
             upstream: upstream.into(),
             log,
@@ -63,7 +64,7 @@ pub struct Parked {
     /// The application's log.
     pub log: LogId,
     /// The event.
-    pub event: Mark,
+    pub event: Checkpoint,
     /// The stream of the event, if it has one. The later events of the stream are held back.
     pub stream: Option<String>,
     /// What went wrong. None for an event that is held back because an earlier one of its stream is
@@ -86,7 +87,7 @@ fn is_first(partition: &u32) -> bool {
 #[non_exhaustive]
 pub enum FollowerEvent {
     /// It began to follow a log.
-    Started(StartingMark),
+    Started(StartingCheckpoint),
     /// It set an event aside, because the policy failed or an earlier event of the stream is
     /// parked.
     Parked(Parked),
@@ -95,10 +96,11 @@ pub enum FollowerEvent {
         /// The log of the event.
         log: LogId,
         /// The event.
-        event: Mark,
-        /// The edition of the follower that processed it. If the event has no effects, it is
+        event: Checkpoint,
+        /// The policy version of the follower that processed it. If the event has no effects, it is
         /// recorded only here.
-        edition: u32,
+        #[serde(rename = "edition")]
+        policy_version: u32,
         /// The partition that processed it.
         #[serde(default, skip_serializing_if = "is_first")]
         partition: u32,
@@ -108,7 +110,7 @@ pub enum FollowerEvent {
         /// The log of the event.
         log: LogId,
         /// The event.
-        event: Mark,
+        event: Checkpoint,
         /// The reason, in the operator's words.
         reason: String,
     },
@@ -116,18 +118,18 @@ pub enum FollowerEvent {
     Paused {
         /// The reason, for people.
         reason: String,
-        /// The event whose policy failed, if that was the reason: its log and mark.
-        failed: Option<(LogId, Mark)>,
+        /// The event whose policy failed, if that was the reason: its log and checkpoint.
+        failed: Option<(LogId, Checkpoint)>,
     },
     /// An operator resumed it, so it retries its parked events. This also revokes its retirement.
     Continued,
-    /// An operator restarted it as a new generation, with its own key, its own stretches and its
-    /// own ids of effects. Parked events are no longer parked; a paused follower stays paused.
+    /// An operator restarted it as a new generation, with its own key, its own processed ranges and
+    /// its own ids of effects. Parked events are no longer parked; a paused follower stays paused.
     Reset {
         /// The number of the generation, from 2.
         generation: u64,
         /// Where it begins, for each log that it follows.
-        starts: Vec<StartingMark>,
+        starts: Vec<StartingCheckpoint>,
     },
     /// An operator asked for another number of partitions. The present partitions process all
     /// events up to the position of the one that is farthest ahead, and none beyond it; then the
@@ -149,7 +151,7 @@ pub enum FollowerEvent {
         /// Name of the rule that derives the key from an event.
         by: String,
         /// Where all partitions begin, for each log that the follower follows.
-        starts: Vec<StartingMark>,
+        starts: Vec<StartingCheckpoint>,
     },
     /// An operator ended it permanently. It records nothing more, and a program that declares it is
     /// rejected.
@@ -227,17 +229,17 @@ mod tests {
         let id = uuid::Uuid::from_u128(1);
         let (log, event) = (
             LogId::new(id),
-            Mark {
+            Checkpoint {
                 position: Position::FIRST,
                 event_id: EventId::new(id),
             },
         );
         let uuid = "00000000-0000-0000-0000-000000000001";
-        let mark = format!(r#"{{"position":1,"event_id":"{uuid}"}}"#);
+        let checkpoint = format!(r#"{{"position":1,"event_id":"{uuid}"}}"#);
         let resumed = |partition| FollowerEvent::Resumed {
             log,
             event,
-            edition: 1,
+            policy_version: 1,
             partition,
         };
         let parked = |partition| {
@@ -250,9 +252,10 @@ mod tests {
                 partition,
             })
         };
-        let resumed_text = format!(r#"retold.resumed {{"log":"{uuid}","event":{mark},"edition":1"#);
+        let resumed_text =
+            format!(r#"retold.resumed {{"log":"{uuid}","event":{checkpoint},"edition":1"#);
         let parked_text = format!(
-            "retold.parked {{\"upstream\":\"orders\",\"log\":\"{uuid}\",\"event\":{mark},\
+            "retold.parked {{\"upstream\":\"orders\",\"log\":\"{uuid}\",\"event\":{checkpoint},\
              \"stream\":\"Order/1\",\"failure\":null"
         );
         for (event, expected) in [
@@ -275,7 +278,7 @@ mod tests {
             ),
             (
                 FollowerEvent::Started(
-                    StartingMark::new("orders", log, None).of_system(Some("shop")),
+                    StartingCheckpoint::new("orders", log, None).of_system(Some("shop")),
                 ),
                 format!(
                     "retold.started {{\"upstream\":\"orders\",\"log\":\"{uuid}\",\"after\":null,\
@@ -283,7 +286,7 @@ mod tests {
                 ),
             ),
             (
-                FollowerEvent::Started(StartingMark::new("orders", log, None)),
+                FollowerEvent::Started(StartingCheckpoint::new("orders", log, None)),
                 format!(r#"retold.started {{"upstream":"orders","log":"{uuid}","after":null}}"#),
             ),
             (
@@ -291,12 +294,12 @@ mod tests {
                     generation: 2,
                     partitions: 4,
                     by: "stream".into(),
-                    starts: vec![StartingMark::new("orders", log, Some(event))],
+                    starts: vec![StartingCheckpoint::new("orders", log, Some(event))],
                 },
                 format!(
                     "retold.partitioned {{\"generation\":2,\"partitions\":4,\"by\":\"stream\",\
                      \"starts\":[{{\"upstream\":\"orders\",\"log\":\"{uuid}\",\
-                     \"after\":{mark}}}]}}"
+                     \"after\":{checkpoint}}}]}}"
                 ),
             ),
         ] {

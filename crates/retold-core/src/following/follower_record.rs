@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::follower_event::{FollowerEvent, Parked, StartingMark, follower_stream};
+use super::follower_event::{FollowerEvent, Parked, StartingCheckpoint, follower_stream};
 use crate::application::Error;
 use crate::domain::Apply;
 use crate::mapping::Mapper;
 use crate::recording::{
-    Condition, FollowerKey, Invalid, LogId, Mark, PageEnd, Position, RecordError, Recorder,
+    Checkpoint, Condition, FollowerKey, Invalid, LogId, PageEnd, Position, RecordError, Recorder,
     StreamRead, Version,
 };
 
@@ -21,7 +21,7 @@ pub struct FollowerRecord {
     /// Version of its stream; none if it never started.
     pub version: Option<Version>,
     /// The event of that version, which proves that the log still has the events that were read.
-    mark: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     /// Number of the present generation, from 1.
     pub generation: u64,
     /// Number of the generation from which ids of effects are derived: the one that began with the
@@ -34,7 +34,7 @@ pub struct FollowerRecord {
     /// The split that an operator requested, until it happens.
     pub partitioning: Option<Partitioning>,
     /// Where the present generation began, by the name of the upstream.
-    pub starts: BTreeMap<String, StartingMark>,
+    pub starts: BTreeMap<String, StartingCheckpoint>,
     /// Name of the system that it is part of; none if it is not recorded yet.
     pub system: Option<String>,
     /// Why it is paused, if it is.
@@ -78,7 +78,7 @@ impl FollowerRecord {
         Self {
             name: name.into(),
             version: None,
-            mark: None,
+            checkpoint: None,
             generation: 1,
             generation_of_ids: 1,
             partitions: 1,
@@ -101,12 +101,12 @@ impl FollowerRecord {
 
     /// Returns the condition that its stream is unchanged since it was read.
     pub(crate) fn condition(&self) -> Condition {
-        let event = self.mark.map(|mark| mark.event_id);
+        let event = self.checkpoint.map(|checkpoint| checkpoint.event_id);
         Condition::stream_read(self.stream(), self.version, event)
     }
 
     /// Returns the key of a partition, counted from 0, of the present generation, under which its
-    /// stretches are recorded. If there is a single partition, the key contains no partition
+    /// processed ranges are recorded. If there is a single partition, the key contains no partition
     /// number.
     pub fn key(&self, partition: u32) -> FollowerKey {
         follower_key(&self.name, self.generation, self.partitions, partition)
@@ -170,12 +170,12 @@ impl FollowerRecord {
         }
     }
 
-    fn take_starts(&mut self, starts: &[StartingMark]) {
+    fn take_starts(&mut self, starts: &[StartingCheckpoint]) {
         self.starts = by_upstream(starts);
         self.note_system(starts);
     }
 
-    fn note_system(&mut self, starts: &[StartingMark]) {
+    fn note_system(&mut self, starts: &[StartingCheckpoint]) {
         let noted = starts.iter().find_map(|start| start.system.as_ref());
         if let Some(system) = noted {
             self.system = Some(system.clone());
@@ -232,7 +232,8 @@ impl FollowerRecord {
         let stream = self.stream();
         let mut before = Some(self.version);
         loop {
-            let read = StreamRead::new(Arc::clone(&stream)).after_mark(self.version, self.mark);
+            let read = StreamRead::new(Arc::clone(&stream))
+                .after_checkpoint(self.version, self.checkpoint);
             let page = match recorder.read_stream(read).await {
                 Err(RecordError::Diverged { .. }) => {
                     *self = Self::new(Arc::clone(&self.name));
@@ -245,7 +246,7 @@ impl FollowerRecord {
                 let event: FollowerEvent = mapper.decode(stored)?;
                 self.apply(&event);
                 self.version = stored.version();
-                self.mark = Some(stored.mark());
+                self.checkpoint = Some(stored.checkpoint());
             }
             if page.end == PageEnd::Complete {
                 return Ok(Some(self.version) != before);
@@ -274,7 +275,7 @@ pub(crate) fn parts_of(key: &FollowerKey) -> Option<(&str, u64, u32)> {
     Some((name, generation.parse().ok()?, partition.parse().ok()?))
 }
 
-fn by_upstream(starts: &[StartingMark]) -> BTreeMap<String, StartingMark> {
+fn by_upstream(starts: &[StartingCheckpoint]) -> BTreeMap<String, StartingCheckpoint> {
     let starts = starts.iter();
     starts
         .map(|start| (start.upstream.clone(), start.clone()))

@@ -16,8 +16,9 @@ pub const BATCH_MAX: usize = 1_000;
 /// has recorded something before. At most this many are processed again after a crash.
 pub const UNFLUSHED_EVENTS_MAX: u64 = 1_000;
 
-/// Number of reads and stretches after which a follower's append is full. It is half of what every
-/// recorder accepts in one append, so that there is room for those of the last upstream event.
+/// Number of reads and processed ranges after which a follower's append is full. It is half of what
+/// every recorder accepts in one append, so that there is room for those of the last upstream
+/// event.
 pub const READS_PER_APPEND_MAX: usize = Limits::LEAST.append_conditions / 2;
 
 /// Number of effects after which a follower's append is full, for the same reason.

@@ -9,14 +9,14 @@
 use std::cmp::min_by_key;
 use std::sync::Arc;
 
-use super::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingMark};
+use super::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingCheckpoint};
 use super::follower_record::FollowerRecord;
 use super::partition::check_count;
 use crate::application::{Application, Error, Result};
 use crate::domain::Apply;
 use crate::mapping::Envelope;
 use crate::recording::limits::check_name;
-use crate::recording::{Append, LogId, Mark, Origin, Position, Recorder};
+use crate::recording::{Append, Checkpoint, LogId, Origin, Position, Recorder};
 
 /// How many times an act is decided again because the follower recorded something first.
 const ATTEMPTS_MAX: u32 = 100;
@@ -81,18 +81,24 @@ impl FollowerOperator {
         Ok(record)
     }
 
-    /// Reads the follower's position in a log that it follows: the end of its last stretch, or its
-    /// starting mark. For a partitioned follower it is the position of the partition that is
-    /// farthest behind.
+    /// Reads the follower's position in a log that it follows: the end of its last processed range,
+    /// or its starting checkpoint. For a partitioned follower it is the position of the partition
+    /// that is farthest behind.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`], [`Error::Corrupt`].
-    pub async fn checkpoint(&self, record: &FollowerRecord, log: LogId) -> Result<Option<Mark>> {
+    pub async fn checkpoint(
+        &self,
+        record: &FollowerRecord,
+        log: LogId,
+    ) -> Result<Option<Checkpoint>> {
         let mut least = self.checkpoint_of(record, 0, log).await?;
         for partition in 1..record.partitions {
             let place = self.checkpoint_of(record, partition, log).await?;
-            least = min_by_key(least, place, |mark| mark.map(|mark| mark.position));
+            least = min_by_key(least, place, |checkpoint| {
+                checkpoint.map(|checkpoint| checkpoint.position)
+            });
         }
         Ok(least)
     }
@@ -107,7 +113,7 @@ impl FollowerOperator {
         record: &FollowerRecord,
         partition: u32,
         log: LogId,
-    ) -> Result<Option<Mark>> {
+    ) -> Result<Option<Checkpoint>> {
         let recorder = self.application.recorder();
         let checkpoint = recorder.checkpoint(&record.key(partition), log).await?;
         let mut starts = record.starts.values();
@@ -184,20 +190,21 @@ impl FollowerOperator {
         .map(drop)
     }
 
-    /// Restarts the follower as a new generation: after these marks, and from the first event of
-    /// each log that is not named. What it has recorded stays in the log, and it records its
+    /// Restarts the follower as a new generation: after these checkpoints, and from the first event
+    /// of each log that is not named. What it has recorded stays in the log, and it records its
     /// effects again with other ids. So reset only followers whose effects can be repeated, or
     /// whose logs were replaced.
     ///
     /// # Errors
     ///
     /// As for [`pause`](Self::pause).
-    pub async fn reset(&self, starts: &[StartingMark]) -> Result<()> {
+    pub async fn reset(&self, starts: &[StartingCheckpoint]) -> Result<()> {
         self.act(|record| {
             let mut begun = starts.to_vec();
-            let is_named = |old: &StartingMark| starts.iter().any(|it| it.upstream == old.upstream);
+            let is_named =
+                |old: &StartingCheckpoint| starts.iter().any(|it| it.upstream == old.upstream);
             let others = record.starts.values().filter(|old| !is_named(old));
-            begun.extend(others.map(|old| StartingMark::new(&*old.upstream, old.log, None)));
+            begun.extend(others.map(|old| StartingCheckpoint::new(&*old.upstream, old.log, None)));
             let system = record.system.as_deref();
             let begun = begun.into_iter().map(|it| it.of_system(system)).collect();
             Ok(Some(FollowerEvent::Reset {

@@ -20,8 +20,8 @@ use crate::domain::Event;
 use crate::mapping::MappingError;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{
-    Append, Conflict, FollowerKey, Invalid, LogId, LogRead, Mark, Query, QueryItem, StoredEvent,
-    Stretch, prove_mark,
+    Append, Checkpoint, Conflict, FollowerKey, Invalid, LogId, LogRead, ProcessedRange, Query,
+    QueryItem, StoredEvent, prove_checkpoint,
 };
 
 /// Prefix of the names of outboxes in follower keys; no follower's name contains a `/`.
@@ -75,12 +75,12 @@ pub struct Outbox<E> {
     query: Query,
     topics: TopicWatch,
     /// The last delivered event, as recorded.
-    checkpoint: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     page: VecDeque<Arc<Logged<E>>>,
     /// The end of the page, after which the next page is read.
-    page_mark: Option<Mark>,
+    page_checkpoint: Option<Checkpoint>,
     /// The event that could not be read, if it is the next one.
-    unreadable: Option<Mark>,
+    unreadable: Option<Checkpoint>,
     append_count: u64,
     /// Where it reports its failures, for the health of the application's system.
     report: Arc<ReportCell>,
@@ -121,7 +121,7 @@ impl<E: Event> Outbox<E> {
             topics: TopicWatch::default(),
             checkpoint: None,
             page: VecDeque::new(),
-            page_mark: None,
+            page_checkpoint: None,
             unreadable: None,
             append_count: 0,
             report: (application.reports()).begin(format!("{}/{name}", application.name())),
@@ -130,7 +130,7 @@ impl<E: Event> Outbox<E> {
         outbox.read_checkpoint().await?;
         if outbox.checkpoint.is_none()
             && start == Start::Now
-            && let Some(head) = application.head().await?.mark
+            && let Some(head) = application.head().await?.checkpoint
         {
             outbox.record(head).await?;
         }
@@ -180,11 +180,11 @@ impl<E: Event> Outbox<E> {
         let Some(event) = self.page.front() else {
             return Ok(());
         };
-        let mark = event.mark();
-        let recorded = self.record(mark).await;
+        let checkpoint = event.checkpoint();
+        let recorded = self.record(checkpoint).await;
         self.announce(&recorded);
         recorded?;
-        let delivered = self.checkpoint.map(|mark| mark.position);
+        let delivered = self.checkpoint.map(|checkpoint| checkpoint.position);
         self.page.retain(|event| Some(event.position()) > delivered);
         Ok(())
     }
@@ -197,7 +197,7 @@ impl<E: Event> Outbox<E> {
     /// As for [`delivered`](Self::delivered).
     pub async fn pass_over(&mut self) -> Result<()> {
         match self.unreadable.take() {
-            Some(mark) => self.record(mark).await,
+            Some(checkpoint) => self.record(checkpoint).await,
             None => Ok(()),
         }
     }
@@ -213,9 +213,9 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Returns the recorded progress: the outbox delivers the events after this mark. None if no
-    /// progress is recorded yet.
-    pub fn checkpoint(&self) -> Option<Mark> {
+    /// Returns the recorded progress: the outbox delivers the events after this checkpoint. None if
+    /// no progress is recorded yet.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.checkpoint
     }
 
@@ -238,10 +238,11 @@ impl<E: Event> Outbox<E> {
         // Counted before the page is read, so that no change is missed between reading and waiting.
         self.append_count = self.application.head().await?.append_count;
         self.unreadable = None;
-        let number = |mark: &Option<Mark>| mark.map(|mark| mark.position);
-        let after = max_by_key(self.page_mark, self.checkpoint, number);
+        let number =
+            |checkpoint: &Option<Checkpoint>| checkpoint.map(|checkpoint| checkpoint.position);
+        let after = max_by_key(self.page_checkpoint, self.checkpoint, number);
         let read = LogRead::of(self.query.clone())
-            .after_mark(after)
+            .after_checkpoint(after)
             .limit(OUTBOX_PAGE_EVENTS);
         let (recorder, registry) = (self.application.recorder(), self.application.registry());
         let page = match registry.is_declared() {
@@ -258,12 +259,12 @@ impl<E: Event> Outbox<E> {
                     return Ok(());
                 }
                 Err(error) => {
-                    self.unreadable = Some(stored.mark());
+                    self.unreadable = Some(stored.checkpoint());
                     return Err(error.into());
                 }
             }
         }
-        self.page_mark = page.read_to;
+        self.page_checkpoint = page.read_to;
         self.page = decoded;
         Ok(())
     }
@@ -275,22 +276,24 @@ impl<E: Event> Outbox<E> {
         }
     }
 
-    async fn record(&mut self, to: Mark) -> Result<()> {
-        if Some(to.position) <= self.checkpoint.map(|mark| mark.position) {
+    async fn record(&mut self, to: Checkpoint) -> Result<()> {
+        if Some(to.position) <= self.checkpoint.map(|checkpoint| checkpoint.position) {
             // Another program delivered it, and an error kept this one from noticing.
             return Ok(());
         }
         // The page may have been read before the log was restored from an older copy.
-        let proven = prove_mark(&**self.application.recorder(), to).await;
+        let proven = prove_checkpoint(&**self.application.recorder(), to).await;
         if let Err(error) = proven.map_err(Error::from) {
             if error.is_diverged() {
                 self.page.clear();
             }
             return Err(error);
         }
-        let after = self.checkpoint.map(|mark| mark.position);
-        let stretch = Stretch::new(self.key.clone(), self.log, after, to);
-        let settled = self.application.settle(Append::new().stretch(stretch));
+        let after = self.checkpoint.map(|checkpoint| checkpoint.position);
+        let range = ProcessedRange::new(self.key.clone(), self.log, after, to);
+        let settled = self
+            .application
+            .settle(Append::new().processed_range(range));
         match settled.await {
             Ok(_) => {
                 self.checkpoint = Some(to);
@@ -305,8 +308,8 @@ impl<E: Event> Outbox<E> {
     async fn read_checkpoint(&mut self) -> Result<()> {
         let recorder = Arc::clone(self.application.recorder());
         self.checkpoint = recorder.checkpoint(&self.key, self.log).await?;
-        if let Some(mark) = self.checkpoint {
-            prove_mark(&*recorder, mark).await?;
+        if let Some(checkpoint) = self.checkpoint {
+            prove_checkpoint(&*recorder, checkpoint).await?;
         }
         Ok(())
     }

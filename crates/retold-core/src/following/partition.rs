@@ -1,9 +1,9 @@
 //! Partitions: which pipeline of a follower processes which event.
 //!
 //! A partitioned follower processes the events of one key in sequence, and those of different keys
-//! in parallel. Each partition records its stretches under its own key, so the partition of an
-//! event is recorded history: the functions here must always return the same partition for the same
-//! key and number of partitions.
+//! in parallel. Each partition records its processed ranges under its own key, so the partition of
+//! an event is recorded history: the functions here must always return the same partition for the
+//! same key and number of partitions.
 
 use std::fmt;
 use std::sync::Arc;

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::application::Past;
 use crate::recording::limits::Limits;
 use crate::recording::{
-    Append, Appended, BoxFuture, Direction, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page,
-    PageEnd, Position, RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot,
-    StreamEntry, StreamRead, StretchRead, Version, prove_mark,
+    Append, Appended, BoxFuture, Checkpoint, Direction, EventId, FollowerKey, Head, LogId, LogRead,
+    Page, PageEnd, Position, RangeRead, RecordError, RecordedRange, Recorder, StoredEvent,
+    StoredSnapshot, StreamEntry, StreamRead, Version, prove_checkpoint,
 };
 
 /// A recorder's log up to a position, followed by events that are not recorded yet.
@@ -34,7 +34,7 @@ pub(crate) struct PastRecorder {
 /// How much of a log is shown, if it is shown event after event from its beginning.
 #[derive(Default)]
 struct Shown {
-    until: Option<Mark>,
+    until: Option<Checkpoint>,
     /// Last versions of streams among the events that were passed; none if the log was not shown
     /// from its beginning.
     passed: Option<Passed>,
@@ -72,7 +72,7 @@ impl PastRecorder {
     /// Shows the log up to and including this event, which the log has.
     pub(crate) fn new(
         recorder: Arc<dyn Recorder>,
-        until: Option<Mark>,
+        until: Option<Checkpoint>,
         pending: Vec<StoredEvent>,
     ) -> Self {
         let shown = Shown {
@@ -189,7 +189,7 @@ impl PastRecorder {
     /// Shows one more event of the log: the one after the last that is shown.
     pub(crate) fn pass(&self, event: &StoredEvent) {
         let mut shown = self.shown();
-        shown.until = Some(event.mark());
+        shown.until = Some(event.checkpoint());
         if let (Some(stream), Some(version)) = (event.stream(), event.version())
             && let Some(passed) = &mut shown.passed
         {
@@ -198,56 +198,56 @@ impl PastRecorder {
     }
 
     fn until(&self) -> Option<Position> {
-        self.shown().until.map(|mark| mark.position)
+        self.shown().until.map(|checkpoint| checkpoint.position)
     }
 
     /// Returns the last event that is shown; none if there is none.
-    fn last(&self) -> Option<Mark> {
-        let pending = self.pending.last().map(StoredEvent::mark);
+    fn last(&self) -> Option<Checkpoint> {
+        let pending = self.pending.last().map(StoredEvent::checkpoint);
         pending.or_else(|| self.shown().until)
     }
 
-    /// Checks the mark that a read begins after, and removes it from the read, because its event
-    /// may not be recorded yet.
+    /// Checks the checkpoint that a read begins after, and removes it from the read, because its
+    /// event may not be recorded yet.
     async fn prove_position(&self, read: &mut LogRead) -> Result<(), RecordError> {
-        let Some(mark) = read.mark() else {
+        let Some(checkpoint) = read.checkpoint() else {
             return Ok(());
         };
         read.after_event = None;
-        let mut pending = self.pending.iter().map(StoredEvent::mark);
-        let found = match pending.find(|it| it.position == mark.position) {
+        let mut pending = self.pending.iter().map(StoredEvent::checkpoint);
+        let found = match pending.find(|it| it.position == checkpoint.position) {
             Some(found) => Some(found),
-            None if Some(mark.position) > self.until() => None,
+            None if Some(checkpoint.position) > self.until() => None,
             // The log proves it: a replica that lags has not diverged.
             None => {
-                prove_mark(&*self.recorder, mark).await?;
-                Some(mark)
+                prove_checkpoint(&*self.recorder, checkpoint).await?;
+                Some(checkpoint)
             }
         };
-        RecordError::check_mark(self.log_name(), mark, found)
+        RecordError::check_checkpoint(self.log_name(), checkpoint, found)
     }
 
     /// As [`prove_position`](Self::prove_position), for a read of a stream.
     async fn prove_version(&self, read: &mut StreamRead) -> Result<(), RecordError> {
-        let Some((version, mark)) = read.mark() else {
+        let Some((version, checkpoint)) = read.checkpoint() else {
             return Ok(());
         };
-        read.after_mark = None;
+        read.after_checkpoint = None;
         let is_meant = |event: &&StoredEvent| {
             event.stream() == Some(&*read.stream) && event.version() == Some(version)
         };
         let found = match self.pending.iter().find(is_meant) {
-            Some(event) => Some(event.mark()),
+            Some(event) => Some(event.checkpoint()),
             None => {
                 let proof = StreamRead::new(Arc::clone(&read.stream))
-                    .after_mark(Some(version), Some(mark))
+                    .after_checkpoint(Some(version), Some(checkpoint))
                     .until(version)
                     .limit(1);
                 self.recorder.read_stream(proof).await?;
-                Some(mark)
+                Some(checkpoint)
             }
         };
-        RecordError::check_mark(self.log_name(), mark, found)
+        RecordError::check_checkpoint(self.log_name(), checkpoint, found)
     }
 
     async fn log_forward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
@@ -279,11 +279,11 @@ impl PastRecorder {
             if read.query.matches(event) {
                 events.push(event.clone());
                 if events.len() == limit {
-                    let read_to = events.last().map(StoredEvent::mark);
+                    let read_to = events.last().map(StoredEvent::checkpoint);
                     return Ok(Page::new(events, read_to, PageEnd::Full).topic_count(topics));
                 }
             }
-            read_to = Some(event.mark());
+            read_to = Some(event.checkpoint());
         }
         if read_to.is_none() {
             read_to = self.last();
@@ -355,7 +355,7 @@ impl PastRecorder {
             // A backward page may contain only later events that are not shown; a forward page is
             // full.
             if forward {
-                let read_to = events.last().map(StoredEvent::mark);
+                let read_to = events.last().map(StoredEvent::checkpoint);
                 return Ok(Page::new(events, read_to, PageEnd::Full));
             }
             rest = Some(recorded.after(last));
@@ -369,7 +369,7 @@ impl PastRecorder {
             false => PageEnd::Complete,
         };
         let read_to = match (forward, end) {
-            (true, PageEnd::Full) => events.last().map(StoredEvent::mark),
+            (true, PageEnd::Full) => events.last().map(StoredEvent::checkpoint),
             _ => self.last(),
         };
         Ok(Page::new(events, read_to, end))
@@ -497,10 +497,10 @@ impl Recorder for PastRecorder {
 
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
         Box::pin(async move {
-            let mark = self.last();
-            let append_count = Position::number(mark.map(|mark| mark.position));
+            let checkpoint = self.last();
+            let append_count = Position::number(checkpoint.map(|checkpoint| checkpoint.position));
             Ok(Head {
-                mark,
+                checkpoint,
                 append_count,
                 topic_count: self.recorder.head().await?.topic_count,
             })
@@ -529,15 +529,15 @@ impl Recorder for PastRecorder {
         &'a self,
         _: &'a FollowerKey,
         _: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         self.refuse("a checkpoint")
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
-        _: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.refuse("the history of stretches")
+        _: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
+        self.refuse("the history of processed ranges")
     }
 
     fn changed_since(&self, _: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
@@ -631,12 +631,13 @@ mod tests {
             passing.pass(event);
             last = event.version().map_or(last, Version::get);
             let forgetful = PastRecorder::before_all(Arc::clone(&recorder));
-            forgetful.shown().until = Some(event.mark());
+            forgetful.shown().until = Some(event.checkpoint());
             forgetful.shown().passed = Some(Passed {
                 has_gaps: true,
                 ..Passed::default()
             });
-            let plain = PastRecorder::new(Arc::clone(&recorder), Some(event.mark()), Vec::new());
+            let plain =
+                PastRecorder::new(Arc::clone(&recorder), Some(event.checkpoint()), Vec::new());
             for past in [&passing, &forgetful, &plain] {
                 let read = StreamRead::new(STREAM);
                 let all: Vec<_> = (1..=last).collect();

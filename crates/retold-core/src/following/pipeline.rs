@@ -5,7 +5,8 @@
 //! [`step`](Pipeline::step), can wait between steps and can drop a step at any moment. All its
 //! knowledge is in the logs; the state in memory is read again after a conflict. Two pipelines of
 //! one follower, in one process or in two, conflict with each other and record nothing twice,
-//! because each append contains the stretch that it processed, and stretches are contiguous.
+//! because each append contains the processed range that it processed, and processed ranges are
+//! contiguous.
 
 mod failing;
 mod holding;
@@ -36,8 +37,8 @@ use crate::application::{Application, Error, Result, TopicWatch, contended, unkn
 use crate::health::Began;
 use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::{
-    Append, Conflict, EventId, FollowerKey, LogId, Mark, Page, Position, Query, Recorder,
-    StoredEvent, Stretch, Version,
+    Append, Checkpoint, Conflict, EventId, FollowerKey, LogId, Page, Position, ProcessedRange,
+    Query, Recorder, StoredEvent, Version,
 };
 
 /// Runs one follower.
@@ -72,14 +73,14 @@ pub struct Pipeline {
     in_flight: Option<InFlight>,
     /// The event that is processed alone, on the newest state and with everything before it
     /// recorded, because its policy failed or its batch could not be recorded.
-    alone: Option<(LogId, Mark)>,
+    alone: Option<(LogId, Checkpoint)>,
     /// The event that was processed last.
-    last: Option<(LogId, Mark)>,
+    last: Option<(LogId, Checkpoint)>,
     /// The event that counts as failed without calling its policy, because no recorder accepts its
     /// effects or the policy did not return.
     refused: Option<Refused>,
     /// The event whose policy runs, or ran when a step was dropped.
-    running: Option<(LogId, Mark)>,
+    running: Option<(LogId, Checkpoint)>,
     /// Whether the state in memory matches the logs; false at first, after conflicts, and if a call
     /// was dropped midway.
     is_prepared: bool,
@@ -99,12 +100,12 @@ struct Upstream {
     name: Arc<str>,
     recorder: Arc<dyn Recorder>,
     log: LogId,
-    /// The end of the last recorded stretch, or where the generation started.
-    checkpoint: Option<Mark>,
+    /// The end of the last recorded processed range, or where the generation started.
+    checkpoint: Option<Checkpoint>,
     /// The end of the range that the batch covers.
-    reached: Option<Mark>,
-    /// While a split is pending: no event after this mark is processed before the split.
-    limit: Option<Option<Mark>>,
+    reached: Option<Checkpoint>,
+    /// While a split is pending: no event after this checkpoint is processed before the split.
+    limit: Option<Option<Checkpoint>>,
     /// The types of its application.
     registry: Arc<TopicRegistry>,
     /// Its known topics.
@@ -147,7 +148,7 @@ impl Drop for HeldTurn {
 struct InFlight {
     append: Append,
     batch: Batch,
-    reached: Vec<Option<Mark>>,
+    reached: Vec<Option<Checkpoint>>,
 }
 
 /// The result of a step.
@@ -340,10 +341,10 @@ impl Pipeline {
     /// Returns the last processed position of the log at this index, recorded or not yet.
     pub fn reached(&self, index: usize) -> Option<Position> {
         let reached = self.upstreams[index].reached;
-        reached.map(|mark| mark.position)
+        reached.map(|checkpoint| checkpoint.position)
     }
 
-    pub(crate) fn reached_mark(&self, index: usize) -> Option<Mark> {
+    pub(crate) fn reached_checkpoint(&self, index: usize) -> Option<Checkpoint> {
         self.upstreams[index].reached
     }
 
@@ -592,7 +593,7 @@ impl Pipeline {
     async fn answer_untold(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
         let upstream = &self.upstreams[index];
         let (log, reached) = (upstream.log, upstream.reached);
-        let is_answered = Some(event.position()) <= reached.map(|mark| mark.position);
+        let is_answered = Some(event.position()) <= reached.map(|checkpoint| checkpoint.position);
         let is_early = upstream.is_beyond_limit(event.position());
         if is_answered || is_early {
             return Ok(());
@@ -605,7 +606,7 @@ impl Pipeline {
         if !self.is_of_partition(event) {
             return Ok(());
         }
-        let place = (log, event.mark());
+        let place = (log, event.checkpoint());
         if self.alone == Some(place) {
             if !self.batch.is_empty() {
                 self.flush().await?;
@@ -624,7 +625,7 @@ impl Pipeline {
         match self.react(index, event, self.key.clone(), None).await? {
             Reaction::Answered => {
                 self.last = Some(place);
-                self.pass(index, event.mark());
+                self.pass(index, event.checkpoint());
                 self.batch.count_cause();
                 self.counts.answered += 1;
                 self.status.processed(1);
@@ -664,7 +665,7 @@ impl Pipeline {
             Arc::clone(&self.upstreams[index].name),
             self.upstreams[index].log,
         );
-        let place = (log, event.mark());
+        let place = (log, event.checkpoint());
         if let Some(refused) = self.refused.take_if(|it| it.place == place)
             && refused.version == self.record.version
         {
@@ -678,7 +679,7 @@ impl Pipeline {
             log,
             follower,
             key_of_ids: self.key_of_ids.clone(),
-            edition: self.follower.edition_number(),
+            policy_version: self.follower.policy_version_number(),
             resumed,
         };
         let batch = std::mem::take(&mut self.batch);
@@ -715,26 +716,28 @@ impl Pipeline {
         Ok(Reaction::Failed(Box::new(Failure { reason, reads })))
     }
 
-    /// Notes that the log at this index is processed up to and including this mark.
-    pub fn pass(&mut self, index: usize, to: Mark) {
+    /// Notes that the log at this index is processed up to and including this checkpoint.
+    pub fn pass(&mut self, index: usize, to: Checkpoint) {
         let upstream = &mut self.upstreams[index];
-        let is_passed = Some(to.position) <= upstream.reached.map(|mark| mark.position);
+        let is_passed = Some(to.position) <= upstream.reached.map(|checkpoint| checkpoint.position);
         if is_passed || upstream.is_beyond_limit(to.position) || self.partition.is_none() {
             return;
         }
-        let after = upstream.reached.map(|mark| mark.position);
+        let after = upstream.reached.map(|checkpoint| checkpoint.position);
         upstream.reached = Some(to);
         let (log, key) = (upstream.log, &self.key);
-        let edition = self.follower.edition_number();
-        self.batch.extend_stretch(log, to, || {
-            Stretch::new(key.clone(), log, after, to).edition(edition)
+        let policy_version = self.follower.policy_version_number();
+        self.batch.extend_range(log, to, || {
+            ProcessedRange::new(key.clone(), log, after, to).policy_version(policy_version)
         });
     }
 
     /// Returns how many events of the log at this index were passed since the last recorded one.
     fn unflushed(&self, index: usize) -> u64 {
         let upstream = &self.upstreams[index];
-        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let number = |checkpoint: Option<Checkpoint>| {
+            Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+        };
         number(upstream.reached) - number(upstream.checkpoint)
     }
 
@@ -863,7 +866,8 @@ impl Pipeline {
         self.status.write(|status| {
             if let Some(upstream) = status.upstreams.get_mut(index) {
                 upstream.waiting_since = waiting_since;
-                let farther = |it: Mark| upstream.head.is_none_or(|old| old.position < it.position);
+                let farther =
+                    |it: Checkpoint| upstream.head.is_none_or(|old| old.position < it.position);
                 if let Some(head) = head.filter(|it| farther(*it)) {
                     upstream.head = Some(head);
                 }

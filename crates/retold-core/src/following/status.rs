@@ -9,7 +9,7 @@ use super::follower_event::Parked;
 use crate::domain::Timestamp;
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::health::{Running, RunningCell};
-use crate::recording::{Mark, Position};
+use crate::recording::{Checkpoint, Position};
 
 /// The activity of a follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,12 +96,12 @@ pub struct FollowerStatus {
 pub struct UpstreamStatus {
     /// Name of the application that is followed.
     pub upstream: Arc<str>,
-    /// The end of the last recorded stretch; none before the first.
-    pub checkpoint: Option<Mark>,
+    /// The end of the last recorded processed range; none before the first.
+    pub checkpoint: Option<Checkpoint>,
     /// The last processed event, recorded or not yet.
-    pub reached: Option<Mark>,
+    pub reached: Option<Checkpoint>,
     /// The log's end when it was last read.
-    pub head: Option<Mark>,
+    pub head: Option<Checkpoint>,
     /// When the next event to process was recorded; none if there is none.
     pub waiting_since: Option<Timestamp>,
     /// The event that the follower holds before, because this program does not know it.
@@ -114,7 +114,7 @@ pub struct UpstreamStatus {
 #[non_exhaustive]
 pub struct HeldEvent {
     /// The event.
-    pub event: Mark,
+    pub event: Checkpoint,
     /// Its topic.
     pub topic: Arc<str>,
     /// What the program does not know, and how to resolve it.
@@ -125,7 +125,9 @@ impl UpstreamStatus {
     /// Returns how many events of the log are not processed yet, including those that the follower
     /// ignores.
     pub fn lag_events(&self) -> u64 {
-        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let number = |checkpoint: Option<Checkpoint>| {
+            Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+        };
         number(self.head).saturating_sub(number(self.reached))
     }
 

@@ -17,7 +17,7 @@ use crate::domain::{Event, Timestamp};
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::mapping::Envelope;
 use crate::recording::{
-    Append, Condition, Corrupt, Encoding, EventId, LogRead, Mark, NewEvent, Origin, PageEnd,
+    Append, Checkpoint, Condition, Corrupt, Encoding, EventId, LogRead, NewEvent, Origin, PageEnd,
     Position, Query, QueryItem, StoredEvent, Version,
 };
 
@@ -31,7 +31,7 @@ pub struct Timers {
     by_stream: HashMap<Arc<str>, (Timestamp, Position)>,
     /// Timers that are due and cannot be fired, by their streams, with the reason.
     aside: BTreeMap<Arc<str>, String>,
-    read_to: Option<Mark>,
+    read_to: Option<Checkpoint>,
 }
 
 struct Pending {
@@ -65,7 +65,7 @@ impl Timers {
     /// [`Error::Corrupt`], [`Error::Mapping`].
     pub async fn read_on(&mut self) -> Result<()> {
         loop {
-            let read = LogRead::of(self.query.clone()).after_mark(self.read_to);
+            let read = LogRead::of(self.query.clone()).after_checkpoint(self.read_to);
             let page = self.application.recorder().read_log(read).await;
             let page = page.map_err(Error::from).inspect_err(|error| {
                 if error.is_diverged() {

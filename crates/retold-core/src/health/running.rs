@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::limits::{POLICY_BLOCKED_AFTER, POLICY_LATE_PART};
 use crate::domain::Timestamp;
-use crate::recording::{Mark, StoredEvent, Version};
+use crate::recording::{Checkpoint, StoredEvent, Version};
 
 /// Work on an event that is running now: a policy, a delivery, or the handler of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Running {
     /// Name of the application that recorded the event.
     pub upstream: Arc<str>,
     /// The event.
-    pub event: Mark,
+    pub event: Checkpoint,
     /// Its topic.
     pub topic: Arc<str>,
     /// When it started, by the machine's clock.
@@ -159,7 +159,7 @@ impl RunningCell {
         Some(Running {
             what: running.what,
             upstream: Arc::clone(&running.upstream),
-            event: running.event.mark(),
+            event: running.event.checkpoint(),
             topic: running.event.topic().into(),
             since: running.since,
             elapsed,

@@ -14,8 +14,8 @@ use crate::mapping::Mapper;
 use crate::recording::StoredEvent;
 
 /// A projection: which events of one upstream log it selects, and how each changes a view. `K` is
-/// the kind of the view, for example [`MemoryView`](super::memory_view::MemoryView); a keeper of
-/// that kind stores it.
+/// the kind of the view, for example [`MemoryView`](super::memory_view::MemoryView); a view store
+/// of that kind stores it.
 ///
 /// Handlers are functions of the view and one event: synchronous if the view is in memory or in a
 /// local file, asynchronous if it is in a database on a server. Their writes must depend on nothing
@@ -35,7 +35,7 @@ use crate::recording::StoredEvent;
 ///     .on_poison(OnPoison::Skip);
 /// # }
 /// ```
-#[must_use = "a projection does nothing until a keeper has it"]
+#[must_use = "a projection does nothing until a view store has it"]
 pub struct Projection<K: ViewKind> {
     outline: ProjectionOutline,
     handlers: HashMap<&'static str, Vec<Arc<K::Handler>>>,
@@ -123,13 +123,13 @@ impl<K: ViewKind> Projection<K> {
         &self.outline
     }
 
-    /// For keepers: returns the tracker of the event that its handlers are processing.
+    /// For view stores: returns the tracker of the event that its handlers are processing.
     pub fn handling(&self) -> &Handling {
         &self.handling
     }
 
-    /// For keepers: returns whether the projection selects the event. Pages from a pipeline contain
-    /// only such events.
+    /// For view stores: returns whether the projection selects the event. Pages from a pipeline
+    /// contain only such events.
     pub fn takes(&self, stored: &StoredEvent) -> bool {
         self.handlers.contains_key(stored.topic())
             && self.outline.tags.iter().all(|tag| stored.has_tag(tag))
@@ -153,7 +153,7 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
         self.with::<E>(AtOnce::new(handler))
     }
 
-    /// For keepers: applies one event to the view.
+    /// For view stores: applies one event to the view.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
         self.with::<E>(Awaited::new(handler))
     }
 
-    /// For keepers: applies one event to the view.
+    /// For view stores: applies one event to the view.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::application::Error;
 use crate::mapping::MappingError;
-use crate::recording::{Corrupt, Failure, Invalid, LogId, Mark, RecordError};
+use crate::recording::{Checkpoint, Corrupt, Failure, Invalid, LogId, RecordError};
 
 /// The error of a handler: any error.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -49,16 +49,16 @@ pub enum ProjectionError {
     /// The upstream log no longer has the events that were read: it was replaced, truncated, or
     /// restored from an older copy. The view may contain events that no longer exist; discard and
     /// rebuild it.
-    #[error("{projection} stopped: {}", diverged(log, mark, found, ids))]
+    #[error("{projection} stopped: {}", diverged(log, checkpoint, found, ids))]
     Diverged {
         /// Name and version of the projection.
         projection: ProjectionLabel,
         /// Name of the upstream log.
         log: Arc<str>,
-        /// The mark that was read earlier.
-        mark: Mark,
-        /// The mark at that position now; none if the log is shorter.
-        found: Option<Mark>,
+        /// The checkpoint that was read earlier.
+        checkpoint: Checkpoint,
+        /// The checkpoint at that position now; none if the log is shorter.
+        found: Option<Checkpoint>,
         /// If they differ, the id of the log from which the view was built and the id of the log
         /// that has the name now: usually the view belongs to another store.
         ids: Option<Box<(LogId, LogId)>>,
@@ -122,7 +122,7 @@ impl fmt::Display for ProjectionLabel {
 #[non_exhaustive]
 pub struct PoisonedEvent {
     /// The event.
-    pub mark: Mark,
+    pub checkpoint: Checkpoint,
     /// Its topic, as stored.
     pub topic: Arc<str>,
     /// Why it could not be applied.
@@ -134,7 +134,7 @@ impl fmt::Display for PoisonedEvent {
         write!(
             f,
             "the event {:?} at position {}: {}",
-            self.topic, self.mark.position, self.error
+            self.topic, self.checkpoint.position, self.error
         )
     }
 }
@@ -147,12 +147,12 @@ impl StdError for PoisonedEvent {
 
 fn diverged(
     log: &Arc<str>,
-    mark: &Mark,
-    found: &Option<Mark>,
+    checkpoint: &Checkpoint,
+    found: &Option<Checkpoint>,
     ids: &Option<Box<(LogId, LogId)>>,
 ) -> String {
     match ids {
-        None => Error::diverged(log, *mark, *found).to_string(),
+        None => Error::diverged(log, *checkpoint, *found).to_string(),
         Some(ids) => format!(
             "the log {log:?} has diverged: the view's rows are from a log with the id {}, but the \
              log has the id {}; either the rows belong to another store, which needs a separate \
@@ -181,7 +181,7 @@ impl ProjectionError {
         }
     }
 
-    /// For keepers: converts a database error to an error of this projection.
+    /// For view stores: converts a database error to an error of this projection.
     pub fn of_record_error(projection: ProjectionLabel, error: RecordError) -> Self {
         match error {
             RecordError::Corrupt(corrupt) => Self::Corrupt {
@@ -199,10 +199,14 @@ impl ProjectionError {
                     failure,
                 }
             }
-            RecordError::Diverged { log, mark, found } => Self::Diverged {
+            RecordError::Diverged {
+                log,
+                checkpoint,
+                found,
+            } => Self::Diverged {
                 projection,
                 log,
-                mark,
+                checkpoint,
                 found,
                 ids: None,
             },
@@ -227,8 +231,11 @@ impl From<ProjectionError> for Error {
             ProjectionError::Invalid { invalid, .. } => Self::Invalid(invalid),
             ProjectionError::UnknownTopic { error, .. } => Self::Mapping(*error),
             ProjectionError::Diverged {
-                log, mark, found, ..
-            } => Self::diverged(&log, mark, found),
+                log,
+                checkpoint,
+                found,
+                ..
+            } => Self::diverged(&log, checkpoint, found),
             other => Self::invalid(other.to_string()),
         }
     }

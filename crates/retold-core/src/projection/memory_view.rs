@@ -4,8 +4,8 @@
 //! the log, or from the end of the log with [`Projection::from_now`].
 //!
 //! A handler changes the value in place, and one that fails or panics halfway leaves it half
-//! changed. The keeper therefore has an older copy of the value and the events that were applied
-//! since, and uses them to restore the value as it was before the event. The cost of a copy
+//! changed. The view store therefore has an older copy of the value and the events that were
+//! applied since, and uses them to restore the value as it was before the event. The cost of a copy
 //! determines how often it is renewed, so that neither large views nor long pages cost much.
 
 use std::fmt;
@@ -18,13 +18,13 @@ use super::declaration::Projection;
 use super::error::ProjectionError;
 use super::handler::{AtOnce, ViewKind};
 use super::handling::Handling;
-use super::keeper::{
-    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
-    ViewKeeper, ViewPage,
-};
 use super::outline::ProjectionOutline;
+use super::view_store::{
+    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
+    ViewPage, ViewStore,
+};
 use crate::recording::limits::check_page_limit;
-use crate::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
+use crate::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent};
 
 /// A view in memory, as its readers use it. Clones share the view.
 ///
@@ -61,7 +61,7 @@ struct Generation<V> {
     view: V,
     /// None before the version begins.
     upstream: Option<LogId>,
-    checkpoint: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     skipped: Vec<SkippedEvent>,
     /// None before the first page.
     backup: Option<Backup<V>>,
@@ -70,7 +70,7 @@ struct Generation<V> {
 /// The data from which a generation is restored after a handler fails.
 struct Backup<V> {
     view: V,
-    checkpoint: Option<Mark>,
+    checkpoint: Option<Checkpoint>,
     /// The events that the generation applied since, in order.
     since: Vec<StoredEvent>,
     /// How long it took to make the copy.
@@ -131,17 +131,17 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
         }
     }
 
-    /// Returns the keeper of this projection's version of the view, for a pipeline.
+    /// Returns the view store of this projection's version of the view, for a pipeline.
     ///
     /// # Errors
     ///
     /// [`Invalid`]: see [`ProjectionOutline::check`].
-    pub fn keep(&self, projection: Projection<Self>) -> Result<Arc<dyn ViewKeeper>, Invalid>
+    pub fn keep(&self, projection: Projection<Self>) -> Result<Arc<dyn ViewStore>, Invalid>
     where
         V: Clone,
     {
         projection.outline().check()?;
-        Ok(Arc::new(MemoryKeeper {
+        Ok(Arc::new(MemoryViewStore {
             projection,
             shared: self.shared.clone(),
             building: Mutex::new(None),
@@ -157,7 +157,7 @@ pub struct MemoryViewGuard<'a, V> {
 impl<V> MemoryViewGuard<'_, V> {
     /// Returns the last event that the view has recorded as applied or skipped; none before the
     /// first.
-    pub fn checkpoint(&self) -> Option<Mark> {
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.seen.checkpoint
     }
 
@@ -225,7 +225,7 @@ impl<V> Generation<V> {
     }
 
     /// Begins, unless it has begun over this log or has a checkpoint.
-    fn begin(&mut self, upstream: LogId, start: Option<Mark>) {
+    fn begin(&mut self, upstream: LogId, start: Option<Checkpoint>) {
         if self.upstream != Some(upstream) && self.checkpoint.is_none() {
             self.upstream = Some(upstream);
             self.checkpoint = start;
@@ -249,7 +249,7 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
                     Err(checkpoint) => Applied::Elsewhere(checkpoint),
                 };
             }
-            self.checkpoint = Some(event.mark());
+            self.checkpoint = Some(event.checkpoint());
             backup.since.push(event.clone());
         }
         backup.worked += begun.elapsed();
@@ -272,12 +272,12 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
 
     /// Restores the view as it was before the last handled event. If that fails, because a handler
     /// now fails on an event that it applied before, the view is that of the backup, and has
-    /// applied the events up to the returned mark.
+    /// applied the events up to the returned checkpoint.
     fn restore(
         &mut self,
         projection: &Projection<MemoryView<V>>,
         backup: Backup<V>,
-    ) -> Result<(), Option<Mark>> {
+    ) -> Result<(), Option<Checkpoint>> {
         self.view = backup.view.clone();
         let mut since = backup.since.iter();
         if since.all(|event| projection.handle(&mut self.view, event).is_ok()) {
@@ -293,8 +293,9 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
         } = backup;
         self.view = view;
         self.checkpoint = checkpoint;
-        self.skipped
-            .retain(|it| Some(it.mark.position) <= checkpoint.map(|mark| mark.position));
+        self.skipped.retain(|it| {
+            Some(it.checkpoint.position) <= checkpoint.map(|checkpoint| checkpoint.position)
+        });
         Err(checkpoint)
     }
 }
@@ -308,14 +309,14 @@ impl<V> Backup<V> {
 
 /// Keeps one version of a view: first built in parallel with the version that readers see, then in
 /// its place.
-struct MemoryKeeper<V: Send + Sync + 'static> {
+struct MemoryViewStore<V: Send + Sync + 'static> {
     projection: Projection<MemoryView<V>>,
     shared: Arc<Shared<V>>,
     /// This version while readers see an older one.
     building: Mutex<Option<Generation<V>>>,
 }
 
-impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
+impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
     fn version(&self) -> u32 {
         self.projection.outline().version
     }
@@ -340,7 +341,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
             if current < self.version() {
                 return Ok(work(generation, Seen::Older));
             }
-            // Another keeper of this version, or of a newer one, was faster.
+            // Another view store of this version, or of a newer one, was faster.
             *building = None;
         }
         let mut seen = self.shared.seen_mut();
@@ -350,7 +351,11 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
         Ok(work(&mut seen, Seen::This))
     }
 
-    fn begin_now(&self, upstream: LogId, start: Option<Mark>) -> Result<Kept, ProjectionError> {
+    fn begin_now(
+        &self,
+        upstream: LogId,
+        start: Option<Checkpoint>,
+    ) -> Result<Kept, ProjectionError> {
         {
             let mut building = self.building();
             let mut seen = self.shared.seen_mut();
@@ -389,7 +394,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
 
     fn skip_now(
         &self,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> Result<Applied, ProjectionError> {
         self.with_generation(|generation, _| {
@@ -399,10 +404,10 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
             if generation.skipped.len() as u64 >= SKIPPED_EVENTS_MAX {
                 return Err(Invalid::new(format!(
                     "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
-                    skipped.mark
+                    skipped.checkpoint
                 )));
             }
-            generation.checkpoint = Some(skipped.mark);
+            generation.checkpoint = Some(skipped.checkpoint);
             generation.skipped.push(skipped);
             Ok(Applied::Whole)
         })?
@@ -411,8 +416,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
 
     fn switch_now(
         &self,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> Result<Switched, ProjectionError> {
         {
@@ -424,7 +429,9 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
                 if generation.checkpoint != after {
                     return Ok(Switched::Elsewhere(generation.checkpoint));
                 }
-                let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+                let position = |checkpoint: Option<Checkpoint>| {
+                    checkpoint.map(|checkpoint| checkpoint.position)
+                };
                 if let Some(older) = seen.checkpoint
                     && position(to) < Some(older.position)
                     && supersede == Supersede::Reached
@@ -452,7 +459,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
         let limit = check_page_limit(limit, SKIPPED_PAGE_MAX).map_err(|it| self.invalid(it))?;
         self.with_generation(|generation, _| {
             let events = generation.skipped.iter();
-            let later = events.filter(|it| Some(it.mark.position) > after);
+            let later = events.filter(|it| Some(it.checkpoint.position) > after);
             later.take(limit).cloned().collect()
         })
     }
@@ -467,7 +474,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
+impl<V: Clone + Send + Sync + 'static> ViewStore for MemoryViewStore<V> {
     fn outline(&self) -> &ProjectionOutline {
         self.projection.outline()
     }
@@ -487,7 +494,7 @@ impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
     fn begin(
         &self,
         upstream: LogId,
-        start: Option<Mark>,
+        start: Option<Checkpoint>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
         Box::pin(async move { self.begin_now(upstream, start) })
     }
@@ -498,7 +505,7 @@ impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
 
     fn skip(
         &self,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
         Box::pin(async move { self.skip_now(after, skipped) })
@@ -506,8 +513,8 @@ impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
 
     fn switch(
         &self,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
         Box::pin(async move { self.switch_now(after, to, supersede) })

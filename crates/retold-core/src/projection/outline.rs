@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::{ProjectionError, ProjectionLabel};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
-use crate::recording::{Invalid, LogId, Mark, Query, QueryItem, RecordError};
+use crate::recording::{Checkpoint, Invalid, LogId, Query, QueryItem, RecordError};
 
 /// How an event that cannot be applied to the view is treated: one that cannot be decoded, or whose
 /// handler fails. An event never becomes poison because a store is unavailable.
@@ -21,8 +21,8 @@ pub enum OnPoison {
     #[default]
     Stop,
     /// The event is skipped and recorded with its error next to the checkpoint; the projection
-    /// continues. After [`SKIPPED_EVENTS_MAX`](super::keeper::SKIPPED_EVENTS_MAX) skipped events it
-    /// stops.
+    /// continues. After [`SKIPPED_EVENTS_MAX`](super::view store::SKIPPED_EVENTS_MAX) skipped
+    /// events it stops.
     Skip,
     /// The event is retried this many times, with a pause by the projection's driver before each
     /// retry; then the projection stops. For failures that may be temporary.
@@ -81,53 +81,53 @@ impl ProjectionOutline {
         }
     }
 
-    /// For drivers and keepers of the view: creates the error that the log no longer has the events
-    /// that were read.
-    pub fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
+    /// For drivers and view stores of the view: creates the error that the log no longer has the
+    /// events that were read.
+    pub fn diverged(&self, checkpoint: Checkpoint, found: Option<Checkpoint>) -> ProjectionError {
         ProjectionError::Diverged {
             projection: self.label(),
             log: self.upstream.clone(),
-            mark,
+            checkpoint,
             found,
             ids: None,
         }
     }
 
-    /// For drivers and keepers of the view: creates the error that the view was built from a log
-    /// with another id. `ids` are the id stored with the view, then the id of the log.
+    /// For drivers and view stores of the view: creates the error that the view was built from a
+    /// log with another id. `ids` are the id stored with the view, then the id of the log.
     pub fn of_another_log(
         &self,
-        mark: Mark,
-        found: Option<Mark>,
+        checkpoint: Checkpoint,
+        found: Option<Checkpoint>,
         ids: (LogId, LogId),
     ) -> ProjectionError {
         ProjectionError::Diverged {
             projection: self.label(),
             log: self.upstream.clone(),
-            mark,
+            checkpoint,
             found,
             ids: Some(Box::new(ids)),
         }
     }
 
-    /// For keepers of the view: checks that a stored version was built from the present log. `ids` are
-    /// as in [`of_another_log`](Self::of_another_log).
+    /// For view stores of the view: checks that a stored version was built from the present log.
+    /// `ids` are as in [`of_another_log`](Self::of_another_log).
     ///
     /// # Errors
     ///
     /// [`ProjectionError::Diverged`] if it has events of another log.
     pub fn check_log(
         &self,
-        checkpoint: Option<Mark>,
+        checkpoint: Option<Checkpoint>,
         ids: (LogId, LogId),
     ) -> Result<(), ProjectionError> {
         match checkpoint {
-            Some(mark) if ids.0 != ids.1 => Err(self.of_another_log(mark, None, ids)),
+            Some(checkpoint) if ids.0 != ids.1 => Err(self.of_another_log(checkpoint, None, ids)),
             _ => Ok(()),
         }
     }
 
-    /// For keepers of the view: creates the error that readers see a newer version.
+    /// For view stores of the view: creates the error that readers see a newer version.
     pub fn superseded(&self, current: u32) -> ProjectionError {
         ProjectionError::Superseded {
             projection: self.label(),
@@ -135,8 +135,8 @@ impl ProjectionOutline {
         }
     }
 
-    /// For keepers of the view: creates the error that this version is not stored. `seen` is the
-    /// version that readers see.
+    /// For view stores of the view: creates the error that this version is not stored. `seen` is
+    /// the version that readers see.
     pub fn missing(&self, seen: Option<u32>) -> ProjectionError {
         let reason = "it was discarded while it was running, or has not begun; begin it again";
         match seen {
@@ -158,7 +158,7 @@ impl ProjectionOutline {
         Query::Items(topics.chunks(room).map(item).collect())
     }
 
-    /// Checks everything that can be checked without the log. Every keeper calls this first.
+    /// Checks everything that can be checked without the log. Every view store calls this first.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! The pipeline: passes pages from a log to the keeper of a view, one step at a time.
+//! The pipeline: passes pages from a log to the view store of a view, one step at a time.
 //!
 //! Its driver decides when to step: a runner in a separate task, or a test by hand. A step may be
-//! dropped at any time; the next one relies only on what the keeper has recorded.
+//! dropped at any time; the next one relies only on what the view store has recorded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::error::{PoisonedEvent, ProjectionError};
-use super::keeper::{Applied, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use super::progress::{Progress, ProjectionHandle, ProjectionState};
+use super::view_store::{Applied, Seen, SkippedEvent, Supersede, Switched, ViewPage, ViewStore};
 use crate::application::{Application, TopicWatch, is_unknown, unknown_topic, yield_once};
 use crate::domain::{Clock, SystemClock};
 use crate::mapping::TopicRegistry;
 use crate::recording::limits::PAGE_EVENTS_MAX;
 use crate::recording::{
-    Failure, Invalid, LogId, LogRead, Mark, Page, PageEnd, Position, Query, RecordError, Recorder,
-    StoredEvent, prove_mark,
+    Checkpoint, Failure, Invalid, LogId, LogRead, Page, PageEnd, Position, Query, RecordError,
+    Recorder, StoredEvent, prove_checkpoint,
 };
 
 /// Default number of events of a page, which is applied in one transaction on the view. Large
@@ -31,27 +31,27 @@ pub const PROJECTION_PAGE_EVENTS_DEFAULT: usize = 100;
 /// transaction for each event.
 pub const UNRECORDED_EVENTS_MAX: u64 = 1_000;
 
-/// Drives one projection: reads its log, and has the keeper of its view apply the pages.
+/// Drives one projection: reads its log, and has the view store of its view apply the pages.
 ///
-/// It resumes at the keeper's checkpoint. In its first step, and after every error, it checks that
-/// the log is the one that was read before: it must have the same id and the event of the
+/// It resumes at the view store's checkpoint. In its first step, and after every error, it checks
+/// that the log is the one that was read before: it must have the same id and the event of the
 /// checkpoint.
 pub struct ProjectionPipeline {
     recorder: Arc<dyn Recorder>,
-    keeper: Arc<dyn ViewKeeper>,
+    view_store: Arc<dyn ViewStore>,
     clock: Arc<dyn Clock>,
     query: Query,
     /// The types of the log's application, if known, and the known facts about its topics.
     registry: Option<Arc<TopicRegistry>>,
     topics: TopicWatch,
     page_events: usize,
-    /// The checkpoint that the keeper last reported.
-    checkpoint: Option<Mark>,
+    /// The checkpoint that the view store last reported.
+    checkpoint: Option<Checkpoint>,
     /// Up to here nothing is left for the view; at or after the checkpoint.
-    read_to: Option<Mark>,
+    read_to: Option<Checkpoint>,
     seen: Seen,
     /// The checkpoint of the older version, which readers see, when it was last found ahead.
-    older: Option<Mark>,
+    older: Option<Checkpoint>,
     /// Whether the log and the checkpoint are known to belong together.
     is_checked: bool,
     /// The number of appends known before the last wait. It starts at 0, so that the first wait
@@ -66,7 +66,7 @@ pub struct ProjectionPipeline {
 /// How often the handlers failed on one event.
 #[derive(Clone, Copy, Debug)]
 struct Attempts {
-    at: Mark,
+    at: Checkpoint,
     count: u32,
 }
 
@@ -78,22 +78,22 @@ pub struct Step {
     pub events: usize,
     /// The last event of the log that was applied to the view or is not selected; none before the
     /// first.
-    pub read_to: Option<Mark>,
+    pub read_to: Option<Checkpoint>,
     /// Whether this was the end of the log when the step read it, and readers of the view see this
     /// version.
     pub is_caught_up: bool,
 }
 
 impl ProjectionPipeline {
-    /// Creates a pipeline from the log of `recorder` to `keeper`. The log must have the name of the
-    /// projection's upstream. Nothing is read before the first step.
-    pub fn new(recorder: Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Self {
+    /// Creates a pipeline from the log of `recorder` to `view_store`. The log must have the name of
+    /// the projection's upstream. Nothing is read before the first step.
+    pub fn new(recorder: Arc<dyn Recorder>, view_store: Arc<dyn ViewStore>) -> Self {
         Self {
-            query: keeper.outline().query(),
+            query: view_store.outline().query(),
             recorder,
             registry: None,
             topics: TopicWatch::default(),
-            keeper,
+            view_store,
             clock: Arc::new(SystemClock),
             page_events: PROJECTION_PAGE_EVENTS_DEFAULT,
             checkpoint: None,
@@ -136,7 +136,7 @@ impl ProjectionPipeline {
 
     /// Returns the projection without its handlers.
     pub fn outline(&self) -> &ProjectionOutline {
-        self.keeper.outline()
+        self.view_store.outline()
     }
 
     /// Returns a handle that reports the progress. Waiting on it fails once the pipeline is
@@ -144,7 +144,7 @@ impl ProjectionPipeline {
     pub fn handle(&self) -> ProjectionHandle {
         ProjectionHandle::new(
             self.recorder.clone(),
-            self.keeper.clone(),
+            self.view_store.clone(),
             self.clock.clone(),
             self.progress.subscribe(),
         )
@@ -183,12 +183,12 @@ impl ProjectionPipeline {
     }
 
     /// Steps until readers of the view see everything that the log had at the last step. Returns
-    /// the mark of the last event; none for an empty log.
+    /// the checkpoint of the last event; none for an empty log.
     ///
     /// # Errors
     ///
     /// As for [`step`](Self::step).
-    pub async fn catch_up(&mut self) -> Result<Option<Mark>, ProjectionError> {
+    pub async fn catch_up(&mut self) -> Result<Option<Checkpoint>, ProjectionError> {
         loop {
             let step = self.step().await?;
             if step.is_caught_up {
@@ -265,14 +265,17 @@ impl ProjectionPipeline {
     /// # Errors
     ///
     /// As for [`step`](Self::step); also if
-    /// [`SKIPPED_EVENTS_MAX`](super::keeper::SKIPPED_EVENTS_MAX) would be exceeded.
+    /// [`SKIPPED_EVENTS_MAX`](super::view store::SKIPPED_EVENTS_MAX) would be exceeded.
     pub async fn pass_over(&mut self) -> Result<Option<SkippedEvent>, ProjectionError> {
         let Some(poison) = self.poison.clone() else {
             return Ok(None);
         };
         let skipped = SkippedEvent::new(&poison, self.clock.now());
         self.is_checked = false;
-        let applied = self.keeper.skip(self.checkpoint, skipped.clone()).await?;
+        let applied = self
+            .view_store
+            .skip(self.checkpoint, skipped.clone())
+            .await?;
         self.poison = None;
         self.resume();
         match applied {
@@ -289,14 +292,14 @@ impl ProjectionPipeline {
     ///
     /// As for [`step`](Self::step).
     pub async fn rebuild(&mut self) -> Result<(), ProjectionError> {
-        self.keeper.discard().await?;
+        self.view_store.discard().await?;
         self.poison = None;
         self.resume();
         Ok(())
     }
 
     async fn check_and_step(&mut self) -> Result<Step, ProjectionError> {
-        let outline = self.keeper.outline();
+        let outline = self.view_store.outline();
         if *outline.upstream != *self.recorder.log_name() {
             let reason = format!(
                 "it folds the log {:?} but was given {:?}",
@@ -309,13 +312,14 @@ impl ProjectionPipeline {
         let Some(log_id) = log_id.map_err(|error| self.error(error))? else {
             return self.step_before_birth().await;
         };
-        let start = match self.keeper.kept().await? {
+        let start = match self.view_store.kept().await? {
             Some(kept) if kept.checkpoint.is_some() || kept.upstream == log_id => kept.checkpoint,
             _ => self.start().await?,
         };
-        let kept = self.keeper.begin(log_id, start).await?;
-        if let Some(mark) = kept.checkpoint {
-            self.check_upstream(kept.upstream, log_id, mark).await?;
+        let kept = self.view_store.begin(log_id, start).await?;
+        if let Some(checkpoint) = kept.checkpoint {
+            self.check_upstream(kept.upstream, log_id, checkpoint)
+                .await?;
         }
         self.continue_after(kept.checkpoint);
         self.seen = kept.seen;
@@ -326,9 +330,9 @@ impl ProjectionPipeline {
 
     /// A log that is not created yet has no events; if it had some, they were lost.
     async fn step_before_birth(&mut self) -> Result<Step, ProjectionError> {
-        let kept = self.keeper.kept().await?;
-        if let Some(mark) = kept.and_then(|kept| kept.checkpoint) {
-            self.prove(mark).await?;
+        let kept = self.view_store.kept().await?;
+        if let Some(checkpoint) = kept.and_then(|kept| kept.checkpoint) {
+            self.prove(checkpoint).await?;
         }
         Ok(Step {
             events: 0,
@@ -337,18 +341,18 @@ impl ProjectionPipeline {
         })
     }
 
-    /// Checks that the log has this mark.
-    async fn prove(&self, mark: Mark) -> Result<(), ProjectionError> {
-        let proven = prove_mark(&*self.recorder, mark).await;
+    /// Checks that the log has this checkpoint.
+    async fn prove(&self, checkpoint: Checkpoint) -> Result<(), ProjectionError> {
+        let proven = prove_checkpoint(&*self.recorder, checkpoint).await;
         proven.map_err(|error| self.error(error))
     }
 
-    async fn start(&self) -> Result<Option<Mark>, ProjectionError> {
-        match self.keeper.outline().start_from {
+    async fn start(&self) -> Result<Option<Checkpoint>, ProjectionError> {
+        match self.view_store.outline().start_from {
             StartFrom::FirstEvent => Ok(None),
             StartFrom::Now => {
                 let head = self.recorder.head().await;
-                Ok(head.map_err(|error| self.error(error))?.mark)
+                Ok(head.map_err(|error| self.error(error))?.checkpoint)
             }
         }
     }
@@ -357,21 +361,24 @@ impl ProjectionPipeline {
         &self,
         begun_with: LogId,
         log_id: LogId,
-        mark: Mark,
+        checkpoint: Checkpoint,
     ) -> Result<(), ProjectionError> {
         if begun_with != log_id {
-            let page = self.recorder.read_log(LogRead::at(mark.position)).await;
+            let page = self
+                .recorder
+                .read_log(LogRead::at(checkpoint.position))
+                .await;
             let page = page.map_err(|error| self.error(error))?;
-            let found = page.events.first().map(StoredEvent::mark);
+            let found = page.events.first().map(StoredEvent::checkpoint);
             let outline = self.outline();
-            return Err(outline.of_another_log(mark, found, (begun_with, log_id)));
+            return Err(outline.of_another_log(checkpoint, found, (begun_with, log_id)));
         }
-        self.prove(mark).await
+        self.prove(checkpoint).await
     }
 
     async fn try_step(&mut self) -> Result<Step, ProjectionError> {
         let read = LogRead::of(self.query.clone())
-            .after_mark(self.read_to)
+            .after_checkpoint(self.read_to)
             .limit(self.page_events);
         let page = match &self.registry {
             None => self.recorder.read_log(read).await,
@@ -387,21 +394,26 @@ impl ProjectionPipeline {
             self.read_to = Some(to);
             return self.finish(0, page.end).await;
         }
-        // The events are shared with the keeper; each costs a reference count.
+        // The events are shared with the view store; each costs a reference count.
         let events = page.events.clone();
         let after = self.checkpoint;
-        let applied = self.keeper.apply(ViewPage { after, events, to }).await?;
+        let applied = self
+            .view_store
+            .apply(ViewPage { after, events, to })
+            .await?;
         match applied {
             Applied::Whole => {
                 self.continue_after(Some(to));
                 self.finish(page.events.len(), page.end).await
             }
             Applied::Until { count, error } => {
-                let taken = count.checked_sub(1).map(|last| page.events[last].mark());
+                let taken = count
+                    .checked_sub(1)
+                    .map(|last| page.events[last].checkpoint());
                 self.continue_after(taken.or(after));
                 let event = &page.events[count];
                 let poison = PoisonedEvent {
-                    mark: event.mark(),
+                    checkpoint: event.checkpoint(),
                     topic: event.topic().into(),
                     error,
                 };
@@ -416,7 +428,7 @@ impl ProjectionPipeline {
         let mut is_caught_up = end == PageEnd::Complete;
         if is_caught_up && self.seen == Seen::Older {
             let (after, to) = (self.checkpoint, self.read_to);
-            match self.keeper.switch(after, to, self.supersede()).await? {
+            match self.view_store.switch(after, to, self.supersede()).await? {
                 Switched::Done => {
                     self.checkpoint = self.read_to;
                     self.seen = Seen::This;
@@ -437,10 +449,11 @@ impl ProjectionPipeline {
     }
 
     /// The older version was found ahead before the last page was read, and logs do not shrink: if
-    /// the page still ends before that mark, the older version is from a log that was replaced or
-    /// truncated.
+    /// the page still ends before that checkpoint, the older version is from a log that was
+    /// replaced or truncated.
     fn supersede(&self) -> Supersede {
-        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        let position =
+            |checkpoint: Option<Checkpoint>| checkpoint.map(|checkpoint| checkpoint.position);
         match position(self.read_to) < position(self.older) {
             true => Supersede::Diverged,
             false => Supersede::Reached,
@@ -459,11 +472,11 @@ impl ProjectionPipeline {
                     %poison,
                     "an event is skipped"
                 );
-                let applied = self.keeper.skip(self.checkpoint, skipped).await?;
+                let applied = self.view_store.skip(self.checkpoint, skipped).await?;
                 if let Applied::Elsewhere(checkpoint) = applied {
                     return Ok(self.follow_another(checkpoint));
                 }
-                self.continue_after(Some(poison.mark));
+                self.continue_after(Some(poison.checkpoint));
                 self.progress.send_modify(|progress| progress.skipped += 1);
                 self.is_checked = true;
                 return Ok(Step {
@@ -473,7 +486,7 @@ impl ProjectionPipeline {
                 });
             }
             OnPoison::Stop => 0,
-            OnPoison::Retry(attempts) => self.count_attempt(poison.mark, attempts.get()),
+            OnPoison::Retry(attempts) => self.count_attempt(poison.checkpoint, attempts.get()),
         };
         self.poison = Some(poison.clone());
         Err(ProjectionError::Poison {
@@ -484,7 +497,7 @@ impl ProjectionPipeline {
     }
 
     /// Counts a failed attempt, and returns how many retries are left.
-    fn count_attempt(&mut self, at: Mark, attempts: u32) -> u32 {
+    fn count_attempt(&mut self, at: Checkpoint, attempts: u32) -> u32 {
         let before = self.attempts.filter(|it| it.at == at);
         let count = before.map_or(0, |it| it.count);
         self.attempts = Some(Attempts {
@@ -496,7 +509,7 @@ impl ProjectionPipeline {
 
     /// Another pipeline has moved the checkpoint: the next step resumes there, after it has checked
     /// that the checkpoint is from the same log.
-    fn follow_another(&mut self, checkpoint: Option<Mark>) -> Step {
+    fn follow_another(&mut self, checkpoint: Option<Checkpoint>) -> Step {
         self.continue_after(checkpoint);
         Step {
             events: 0,
@@ -505,13 +518,13 @@ impl ProjectionPipeline {
         }
     }
 
-    fn continue_after(&mut self, checkpoint: Option<Mark>) {
+    fn continue_after(&mut self, checkpoint: Option<Checkpoint>) {
         self.checkpoint = checkpoint;
         self.read_to = checkpoint;
     }
 
     fn checkpoint_number(&self) -> u64 {
-        Position::number(self.checkpoint.map(|mark| mark.position))
+        Position::number(self.checkpoint.map(|checkpoint| checkpoint.position))
     }
 
     /// Shortens a page to the events before the first one that the program does not know.
@@ -535,7 +548,7 @@ impl ProjectionPipeline {
                 error: Box::new(unknown_topic(registry, &page.events[0])),
             });
         };
-        page.read_to = Some(page.events[last].mark());
+        page.read_to = Some(page.events[last].checkpoint());
         page.events.truncate(known);
         page.end = PageEnd::Full;
         Ok(())

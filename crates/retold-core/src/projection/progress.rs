@@ -9,13 +9,15 @@ use tokio::sync::watch;
 
 use super::error::ProjectionError;
 use super::handling::Handling;
-use super::keeper::{Seen, SkippedEvent, ViewKeeper};
 use super::outline::ProjectionOutline;
 use super::rate::Rate;
+use super::view_store::{Seen, SkippedEvent, ViewStore};
 use crate::domain::{Clock, Timestamp};
 use crate::health::Running;
 use crate::health::{Finding, FindingKind, Trouble};
-use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEvent, prove_mark};
+use crate::recording::{
+    Checkpoint, LogRead, Position, RecordError, Recorder, StoredEvent, prove_checkpoint,
+};
 
 /// The state of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +42,9 @@ pub enum ProjectionState {
 pub(crate) struct Progress {
     pub(crate) state: ProjectionState,
     /// Everything up to here was applied to the view or is not selected.
-    pub(crate) read_to: Option<Mark>,
-    /// The part of that which the keeper has recorded.
-    pub(crate) checkpoint: Option<Mark>,
+    pub(crate) read_to: Option<Checkpoint>,
+    /// The part of that which the view store has recorded.
+    pub(crate) checkpoint: Option<Checkpoint>,
     /// Whether readers see this version.
     pub(crate) is_seen: bool,
     /// The number of events that were skipped as poison.
@@ -69,7 +71,7 @@ impl Progress {
 
     /// Returns whether readers see the effect of the event at the position.
     fn has_reached(&self, position: Position) -> bool {
-        self.is_seen && self.read_to.map(|mark| mark.position) >= Some(position)
+        self.is_seen && self.read_to.map(|checkpoint| checkpoint.position) >= Some(position)
     }
 }
 
@@ -77,7 +79,7 @@ impl Progress {
 #[derive(Clone)]
 pub struct ProjectionHandle {
     recorder: Arc<dyn Recorder>,
-    keeper: Arc<dyn ViewKeeper>,
+    view_store: Arc<dyn ViewStore>,
     clock: Arc<dyn Clock>,
     receiver: watch::Receiver<Progress>,
 }
@@ -95,12 +97,12 @@ pub struct ProjectionStatus {
     /// Its state.
     pub state: ProjectionState,
     /// The last event that was applied to the view or is not selected; none before the first.
-    pub read_to: Option<Mark>,
+    pub read_to: Option<Checkpoint>,
     /// The checkpoint that is recorded with the view, where the projection resumes after a restart.
     /// It may be behind `read_to`, because events that are not selected do not always move it.
-    pub checkpoint: Option<Mark>,
+    pub checkpoint: Option<Checkpoint>,
     /// The log's last event; none if it is empty.
-    pub head: Option<Mark>,
+    pub head: Option<Checkpoint>,
     /// The number of events of the log that it has not read.
     pub lag_events: u64,
     /// How long ago the next selected event was recorded; zero if there is none. This is the
@@ -128,13 +130,13 @@ impl ProjectionStatus {
 impl ProjectionHandle {
     pub(crate) fn new(
         recorder: Arc<dyn Recorder>,
-        keeper: Arc<dyn ViewKeeper>,
+        view_store: Arc<dyn ViewStore>,
         clock: Arc<dyn Clock>,
         receiver: watch::Receiver<Progress>,
     ) -> Self {
         Self {
             recorder,
-            keeper,
+            view_store,
             clock,
             receiver,
         }
@@ -142,7 +144,7 @@ impl ProjectionHandle {
 
     /// Returns the projection without its handlers.
     pub fn outline(&self) -> &ProjectionOutline {
-        self.keeper.outline()
+        self.view_store.outline()
     }
 
     /// Waits until readers of the view see the effect of the event at this position. To read your
@@ -157,8 +159,8 @@ impl ProjectionHandle {
     /// # let dogs = MemoryView::<u64>::new();
     /// # let projection = Projection::new("dogs", 1, "school")
     /// #     .on::<DogEvent>(|events: &mut u64, _| { *events += 1; Ok(()) });
-    /// let keeper = dogs.keep(projection)?;
-    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), keeper);
+    /// let view store = dogs.keep(projection)?;
+    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), view store);
     /// let handle = pipeline.handle();
     /// let running = tokio::spawn(async move { pipeline.run().await });
     ///
@@ -214,19 +216,19 @@ impl ProjectionHandle {
     /// Returns the handler that is processing an event now in this process: for which event, and
     /// since when. Reads nothing, so it returns even while a handler has the view locked.
     pub fn running(&self) -> Option<Running> {
-        self.keeper.handling().and_then(Handling::running)
+        self.view_store.handling().and_then(Handling::running)
     }
 
     /// For runners: notes that a handler is late, which is not yet a failure.
     pub fn report_late(&self, late: &Running) {
-        if let Some(handling) = self.keeper.handling() {
+        if let Some(handling) = self.view_store.handling() {
             handling.report_late(late);
         }
     }
 
     /// Returns the last handler that was noted as late, and when, even if it has returned since.
     pub fn last_late(&self) -> Option<(Timestamp, String)> {
-        self.keeper.handling().and_then(Handling::last_late)
+        self.view_store.handling().and_then(Handling::last_late)
     }
 
     /// Returns the last failure in this process and its time, even if the projection has recovered
@@ -281,30 +283,35 @@ impl ProjectionHandle {
     /// Checks that the recorded state of the view is from the present log.
     async fn check_recorded(&self) -> Result<(), ProjectionError> {
         let outline = self.outline();
-        let Some(kept) = self.keeper.kept().await? else {
+        let Some(kept) = self.view_store.kept().await? else {
             return Ok(());
         };
-        let Some(mark) = kept.checkpoint else {
+        let Some(checkpoint) = kept.checkpoint else {
             return Ok(());
         };
         let failed = |error| ProjectionError::of_record_error(outline.label(), error);
         let log = self.recorder.log_id().await.map_err(failed)?;
         match log {
             Some(log) if log != kept.upstream => {
-                let page = self.recorder.read_log(LogRead::at(mark.position)).await;
+                let page = self
+                    .recorder
+                    .read_log(LogRead::at(checkpoint.position))
+                    .await;
                 let page = page.map_err(failed)?;
-                let found = page.events.first().map(StoredEvent::mark);
-                Err(outline.of_another_log(mark, found, (kept.upstream, log)))
+                let found = page.events.first().map(StoredEvent::checkpoint);
+                Err(outline.of_another_log(checkpoint, found, (kept.upstream, log)))
             }
             // The store proves it: a view that lags has not diverged.
-            _ => prove_mark(&*self.recorder, mark).await.map_err(failed),
+            _ => prove_checkpoint(&*self.recorder, checkpoint)
+                .await
+                .map_err(failed),
         }
     }
 
     /// Returns the recorded checkpoint, as last seen by this process.
     pub fn checkpoint(&self) -> Option<Position> {
         let checkpoint = self.receiver.borrow().checkpoint;
-        checkpoint.map(|mark| mark.position)
+        checkpoint.map(|checkpoint| checkpoint.position)
     }
 
     /// Returns the recorded checkpoint of this version, regardless of which process runs the
@@ -319,18 +326,18 @@ impl ProjectionHandle {
             // thread.
             let progress = self.receiver.borrow();
             let checkpoint = progress.checkpoint.filter(|_| progress.is_seen);
-            return Ok(checkpoint.map(|mark| mark.position));
+            return Ok(checkpoint.map(|checkpoint| checkpoint.position));
         }
-        let kept = self.keeper.kept().await?;
+        let kept = self.view_store.kept().await?;
         let kept = kept.filter(|kept| kept.seen == Seen::This);
         Ok(kept
             .and_then(|kept| kept.checkpoint)
-            .map(|mark| mark.position))
+            .map(|checkpoint| checkpoint.position))
     }
 
-    /// See [`ViewKeeper::is_of_this_process`].
+    /// See [`ViewStore::is_of_this_process`].
     pub fn is_of_this_process(&self) -> bool {
-        self.keeper.is_of_this_process()
+        self.view_store.is_of_this_process()
     }
 
     /// Returns whether readers of the view see the effect of the event at this position, regardless
@@ -344,15 +351,15 @@ impl ProjectionHandle {
         if self.running().is_some() {
             return Ok(self.receiver.borrow().has_reached(position));
         }
-        let Some(kept) = self.keeper.kept().await? else {
+        let Some(kept) = self.view_store.kept().await? else {
             return Ok(false);
         };
-        let checkpoint = kept.checkpoint.map(|mark| mark.position);
+        let checkpoint = kept.checkpoint.map(|checkpoint| checkpoint.position);
         if kept.seen != Seen::This || checkpoint >= Some(position) {
             return Ok(kept.seen == Seen::This);
         }
         let left = LogRead::of(self.outline().query())
-            .after_mark(kept.checkpoint)
+            .after_checkpoint(kept.checkpoint)
             .until(position)
             .limit(1);
         let page = self.recorder.read_log(left).await;
@@ -374,7 +381,7 @@ impl ProjectionHandle {
         // While a handler has the view locked, the last report of the pipeline is shown.
         let kept = match running {
             Some(_) => None,
-            None => self.keeper.kept().await?,
+            None => self.view_store.kept().await?,
         };
         if let (ProjectionState::NotStarted, Some(kept)) = (progress.state, kept) {
             progress.checkpoint = kept.checkpoint;
@@ -382,13 +389,15 @@ impl ProjectionHandle {
             progress.is_seen = kept.seen == Seen::This;
         }
         let failed = |error: RecordError| ProjectionError::of_record_error(outline.label(), error);
-        let head = self.recorder.head().await.map_err(failed)?.mark;
-        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let head = self.recorder.head().await.map_err(failed)?.checkpoint;
+        let number = |checkpoint: Option<Checkpoint>| {
+            Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+        };
         let lag_events = number(head).saturating_sub(number(progress.read_to));
         let mut lag = Duration::ZERO;
         if lag_events > 0 {
             let next = LogRead::of(outline.query())
-                .after_mark(progress.read_to)
+                .after_checkpoint(progress.read_to)
                 .limit(1);
             let page = self.recorder.read_log(next).await.map_err(failed)?;
             if let Some(next) = page.events.first() {
@@ -415,7 +424,7 @@ impl ProjectionHandle {
     }
 
     /// Returns the events that the projection skipped as poison, with the reasons, after the
-    /// position `after`; see [`ViewKeeper::skipped`].
+    /// position `after`; see [`ViewStore::skipped`].
     ///
     /// # Errors
     ///
@@ -425,7 +434,7 @@ impl ProjectionHandle {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<SkippedEvent>, ProjectionError> {
-        self.keeper.skipped(after, limit).await
+        self.view_store.skipped(after, limit).await
     }
 }
 

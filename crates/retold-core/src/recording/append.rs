@@ -1,4 +1,5 @@
-//! The only write primitive: events, conditions and stretches, recorded together or not at all.
+//! The only write primitive: events, conditions and processed ranges, recorded together or not at
+//! all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use super::fault::Invalid;
 use super::identity::Position;
 use super::limits::Limits;
 use super::new_event::NewEvent;
-use super::stretch::Stretch;
+use super::processed_range::ProcessedRange;
 
-/// Events, conditions and stretches that are recorded together or not at all.
+/// Events, conditions and processed ranges that are recorded together or not at all.
 ///
-/// A valid append has at least one event or stretch. Clones share their content and are cheap, so a
-/// caller that may have to resend an append keeps a clone.
+/// A valid append has at least one event or processed range. Clones share their content and are
+/// cheap, so a caller that may have to resend an append keeps a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
     parts: Arc<Parts>,
@@ -23,7 +24,7 @@ pub struct Append {
 struct Parts {
     events: Vec<NewEvent>,
     conditions: Vec<Condition>,
-    stretches: Vec<Stretch>,
+    ranges: Vec<ProcessedRange>,
 }
 
 impl Append {
@@ -65,10 +66,11 @@ impl Append {
         self
     }
 
-    /// Adds a stretch. Stretches are added in the order in which they were processed.
+    /// Adds a processed range. Processed ranges are added in the order in which they were
+    /// processed.
     #[must_use]
-    pub fn stretch(mut self, stretch: Stretch) -> Self {
-        Arc::make_mut(&mut self.parts).stretches.push(stretch);
+    pub fn processed_range(mut self, range: ProcessedRange) -> Self {
+        Arc::make_mut(&mut self.parts).ranges.push(range);
         self
     }
 
@@ -82,9 +84,9 @@ impl Append {
         &self.parts.conditions
     }
 
-    /// Returns the stretches, in the order in which they were processed.
-    pub fn stretches(&self) -> &[Stretch] {
-        &self.parts.stretches
+    /// Returns the processed ranges, in the order in which they were processed.
+    pub fn processed_ranges(&self) -> &[ProcessedRange] {
+        &self.parts.ranges
     }
 
     /// Checks everything that does not depend on the log: that there is something to record, that
@@ -98,17 +100,18 @@ impl Append {
         let Parts {
             events,
             conditions,
-            stretches,
+            ranges,
         } = &*self.parts;
-        if events.is_empty() && stretches.is_empty() {
+        if events.is_empty() && ranges.is_empty() {
             return Err(Invalid::new(
-                "an append has neither an event nor a stretch; there is nothing to record".into(),
+                "an append has neither an event nor a processed range; there is nothing to record"
+                    .into(),
             ));
         }
         check_count("events", events.len(), limits.append_events)?;
-        let condition_count = conditions.len() + stretches.len();
+        let condition_count = conditions.len() + ranges.len();
         check_count(
-            "conditions and stretches",
+            "conditions and processed ranges",
             condition_count,
             limits.append_conditions,
         )?;
@@ -116,7 +119,7 @@ impl Append {
         let size: usize = events.iter().map(NewEvent::size).sum();
         check_count("bytes of payload and metadata", size, limits.append_size)?;
         conditions.iter().try_for_each(Condition::check)?;
-        stretches.iter().try_for_each(Stretch::check)?;
+        ranges.iter().try_for_each(ProcessedRange::check)?;
         self.check_ids()?;
         self.check_streams()
     }
@@ -176,7 +179,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// No positions: the append had only stretches.
+    /// No positions: the append had only processed ranges.
     pub const NONE: Self = Self {
         first: None,
         count: 0,

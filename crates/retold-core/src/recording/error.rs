@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::condition::ExpectedVersion;
 pub(crate) use super::fault::{Corrupt, Failure, Invalid};
-use super::identity::{EventId, LogId, Mark, Position, Version};
-use super::stretch::FollowerKey;
+use super::identity::{Checkpoint, EventId, LogId, Position, Version};
+use super::processed_range::FollowerKey;
 
 /// The error of a call to a recorder or store.
 ///
@@ -39,18 +39,18 @@ pub enum RecordError {
     /// The log no longer has the event after which the read should begin: it was replaced,
     /// truncated, or restored from an older copy. Nothing was read or written.
     #[error(
-        "the log {log:?} has diverged: {mark} was read from it, but {}; it was cut, replaced, or \
+        "the log {log:?} has diverged: {checkpoint} was read from it, but {}; it was cut, replaced, or \
          restored from an older copy since",
-        found_there(mark, found)
+        found_there(checkpoint, found)
     )]
     Diverged {
         /// Name of the log.
         log: Arc<str>,
-        /// The mark that was read earlier.
-        mark: Mark,
+        /// The checkpoint that was read earlier.
+        checkpoint: Checkpoint,
         /// The event now at that position or at that version of the stream; none if the log or the
         /// stream ends before it.
-        found: Option<Mark>,
+        found: Option<Checkpoint>,
     },
     /// The name now refers to a log other than the one that the recorder opened, or to none.
     /// Nothing was read or written, and this recorder never serves another log.
@@ -69,11 +69,11 @@ pub enum RecordError {
     },
 }
 
-/// Describes the event found in place of a mark, for messages.
-pub(crate) fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
+/// Describes the event found in place of a checkpoint, for messages.
+pub(crate) fn found_there(checkpoint: &Checkpoint, found: &Option<Checkpoint>) -> String {
     match found {
-        Some(found) if found == mark => "the log of that name has another id now".into(),
-        Some(found) if found.position == mark.position => {
+        Some(found) if found == checkpoint => "the log of that name has another id now".into(),
+        Some(found) if found.position == checkpoint.position => {
             format!("the event there is {}", found.event_id)
         }
         Some(found) => format!("the event of that version is {found}"),
@@ -107,17 +107,21 @@ impl RecordError {
         Self::OutcomeUnknown(Failure::new(what, source))
     }
 
-    /// Checks that `found` is the mark that was read earlier.
+    /// Checks that `found` is the checkpoint that was read earlier.
     ///
     /// # Errors
     ///
     /// [`Self::Diverged`] if it is not.
-    pub fn check_mark(log: &str, mark: Mark, found: Option<Mark>) -> Result<(), Self> {
-        match found == Some(mark) {
+    pub fn check_checkpoint(
+        log: &str,
+        checkpoint: Checkpoint,
+        found: Option<Checkpoint>,
+    ) -> Result<(), Self> {
+        match found == Some(checkpoint) {
             true => Ok(()),
             false => Err(Self::Diverged {
                 log: log.into(),
-                mark,
+                checkpoint,
                 found,
             }),
         }
@@ -133,20 +137,20 @@ impl RecordError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// A stretch does not begin where the previous one of its follower and upstream ended.
+    /// A processed range does not begin where the previous one of its follower and upstream ended.
     #[error(
-        "the stretch of {follower} over the log {upstream} does not begin at its checkpoint, {}",
+        "the processed range of {follower} over the log {upstream} does not begin at its checkpoint, {}",
         or_none(checkpoint)
     )]
     Checkpoint {
-        /// The follower of the stretch.
+        /// The follower of the processed range.
         follower: FollowerKey,
-        /// The log that the stretch covers.
+        /// The log that the processed range covers.
         upstream: LogId,
-        /// The end of the last recorded stretch of this follower over this log; none if there is
-        /// none. Stretches of the refused append do not count: a follower that continues from here
-        /// misses nothing.
-        checkpoint: Option<Mark>,
+        /// The end of the last recorded processed range of this follower over this log; none if
+        /// there is none. Processed ranges of the refused append do not count: a follower that
+        /// continues from here misses nothing.
+        checkpoint: Option<Checkpoint>,
     },
     /// The log has an event with this id, recorded by an append with other ids.
     #[error("an event with the id {id} is already in the log, at position {position}")]
@@ -180,7 +184,7 @@ pub enum Conflict {
         /// The index of the condition in the append, counted from 0.
         condition: usize,
         /// The first event after the condition's position that matches.
-        found: Mark,
+        found: Checkpoint,
     },
     /// The log has more or fewer topics than a condition requires.
     #[error("the log was expected to have {expected} topics but has {actual}")]
@@ -218,10 +222,10 @@ impl Conflict {
     }
 }
 
-fn or_none(mark: &Option<Mark>) -> String {
-    mark.map_or_else(
+fn or_none(checkpoint: &Option<Checkpoint>) -> String {
+    checkpoint.map_or_else(
         || "which does not exist yet".into(),
-        |mark| format!("which is at {mark}"),
+        |checkpoint| format!("which is at {checkpoint}"),
     )
 }
 

@@ -1,4 +1,4 @@
-//! Identity of events, logs and places: ids, positions, versions, marks.
+//! Identity of events, logs and places: ids, positions, versions, checkpoints.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -129,16 +129,16 @@ counted_from_one! {
 }
 
 /// A position with the id of the event there. It proves that two logs, or one log at two times,
-/// share one history. An empty log has no mark.
+/// share one history. An empty log has no checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Mark {
+pub struct Checkpoint {
     /// The position in the log.
     pub position: Position,
     /// The id of the event at that position.
     pub event_id: EventId,
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.position, self.event_id)
     }

@@ -9,15 +9,15 @@ use std::time::Duration;
 use super::append::{Append, Appended};
 use super::error::RecordError;
 use super::fault::Corrupt;
-use super::identity::{EventId, LogId, Mark, Version};
+use super::identity::{Checkpoint, EventId, LogId, Version};
 use super::limits::Limits;
+use super::processed_range::{FollowerKey, RecordedRange};
 use super::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+    BoxFuture, Head, LogRead, Page, RangeRead, Recorder, StreamEntry, StreamRead,
 };
 use super::snapshot::StoredSnapshot;
 use super::store::{Lease, LogEntry, Store};
 use super::stored_event::StoredEvent;
-use super::stretch::{FollowerKey, RecordedStretch};
 use crate::domain::Timestamp;
 
 /// Defines a layer trait whose methods forward each call by default, and implements the wrapped
@@ -115,11 +115,11 @@ layer! {
         /// See [`Recorder::checkpoint`].
         fn checkpoint<'a>(
             &'a self, follower: &'a FollowerKey, upstream: LogId
-        ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>>;
-        /// See [`Recorder::stretches`].
-        fn stretches(
-            &self, read: StretchRead
-        ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
+        ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>>;
+        /// See [`Recorder::ranges`].
+        fn processed_ranges(
+            &self, read: RangeRead
+        ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>>;
         /// See [`Recorder::changed_since`].
         fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>>;
         /// See [`Recorder::put_snapshot`].

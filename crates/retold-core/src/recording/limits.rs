@@ -22,7 +22,7 @@ pub const PAGE_EVENTS_MAX: usize = 10_000;
 /// A page of a read ends with the event that brings its payloads and metadata to this size, in
 /// bytes, so that a page of large events does not use up memory.
 pub const PAGE_SIZE_MAX: usize = 64 * 1024 * 1024;
-/// Maximum number of names on a page of streams, logs or stretches.
+/// Maximum number of names on a page of streams, logs or processed ranges.
 pub const PAGE_NAMES_MAX: usize = 10_000;
 /// Maximum number of snapshots kept for one stream. When there is one more, the snapshot of the
 /// lowest version is dropped.
@@ -48,7 +48,7 @@ const _: () = assert!(
 pub struct Limits {
     /// Maximum number of events in an append.
     pub append_events: usize,
-    /// Maximum number of conditions and stretches in an append, together.
+    /// Maximum number of conditions and processed ranges in an append, together.
     pub append_conditions: usize,
     /// Maximum size of an append's payloads and metadata together, in bytes.
     pub append_size: usize,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::identity::{EventId, LogId, Position};
-use super::stretch::FollowerKey;
+use super::processed_range::FollowerKey;
 
 /// The reason why an event is in its log. A retelling uses the origins and the order of the log as
 /// its input.
@@ -20,8 +20,9 @@ pub enum Origin {
     Effect {
         /// The follower, with its generation and partition.
         follower: FollowerKey,
-        /// The edition of the follower's policies.
-        edition: u32,
+        /// The policy version of the follower's policies.
+        #[serde(rename = "edition")]
+        policy_version: u32,
         /// The log of the event that caused it.
         upstream: LogId,
         /// The position of the event that caused it.
@@ -84,7 +85,7 @@ mod tests {
         check(
             Origin::Effect {
                 follower: FollowerKey::new("notices@1"),
-                edition: 2,
+                policy_version: 2,
                 upstream: LogId::new(uuid),
                 position: Position::FIRST,
                 event_id: EventId::new(uuid),

@@ -8,12 +8,12 @@ use super::append::{Append, Appended};
 #[allow(unused_imports, reason = "the docs of the contract link to it")]
 use super::error::{Conflict, RecordError};
 use super::fault::Invalid;
-use super::identity::{EventId, LogId, Mark, Position, Version};
+use super::identity::{Checkpoint, EventId, LogId, Position, Version};
 use super::limits::{Limits, PAGE_EVENTS_MAX, PAGE_NAMES_MAX, check_name, check_page_limit};
+use super::processed_range::{FollowerKey, RecordedRange};
 use super::query::Query;
 use super::snapshot::StoredSnapshot;
 use super::stored_event::StoredEvent;
-use super::stretch::{FollowerKey, RecordedStretch};
 
 /// A boxed future: the return type of trait methods that must work with `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -28,38 +28,40 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Each rule has a test of the same name in the crate `retold-conformance`, which every store runs.
 ///
-/// 1. `append_is_atomic`: all events, their streams and the stretches are recorded, or nothing,
-///    even after a crash.
+/// 1. `append_is_atomic`: all events, their streams and the processed ranges are recorded, or
+///    nothing, even after a crash.
 /// 2. `append_is_judged_in_one_order`: first the checks that do not depend on the log
-///    ([`Append::check`]); then, with stretches, the stretches ([`Conflict::Checkpoint`]); without
-///    stretches, an exact repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of
-///    several, the first in the order of the append); then the conditions in their order.
+///    ([`Append::check`]); then, with processed ranges, the processed ranges
+///    ([`Conflict::Checkpoint`]); without processed ranges, an exact repeat (rule 5); then an id
+///    already in the log ([`Conflict::EventId`]; of several, the first in the order of the append);
+///    then the conditions in their order.
 /// 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
 ///    write to it, at most one is recorded.
 /// 4. `append_checks_queries`: the query has the meaning defined by [`Query`]. `after` is
 ///    exclusive; if absent, all events count. An `after` beyond the head is `Invalid`, once the
 ///    condition is checked. An append is not compared with its own events. The head is that just
 ///    before the append, including earlier appends of its group.
-/// 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
-///    are exactly those of one recorded append in the same order, is
+/// 5. `a_repeated_append_records_nothing`: an append with events and without processed ranges,
+///    whose ids are exactly those of one recorded append in the same order, is
 ///    [`Repeated`](Appended::Repeated) with the recorded positions; contents are not compared. An
-///    append with stretches never counts as a repeat: resent, it fails with
+///    append with processed ranges never counts as a repeat: resent, it fails with
 ///    [`Conflict::Checkpoint`]. Ids are unique in a log.
 /// 6. `versions_have_no_gaps`, `positions_have_no_gaps`: positions are in commit order, and an
 ///    append's positions are consecutive.
 /// 7. `a_tailing_reader_never_skips`: a reader that only reads forward sees everything that is
 ///    committed, in one order.
-/// 8. `a_read_says_how_far_it_went`: every page has a mark up to which the log was read; see
+/// 8. `a_read_says_how_far_it_went`: every page has a checkpoint up to which the log was read; see
 ///    [`Page::read_to`].
 /// 9. `a_read_sees_what_was_acknowledged` before it began, through any handle in any process.
 /// 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the
 ///     reason for a conflict or a repeat.
 /// 11. `an_append_fails_alone`: an error of one append of a group affects only that append.
-/// 12. `stretches_join`: `after` is the `to` of the previous stretch of the same follower and
+/// 12. `ranges_join`: `after` is the `to` of the previous processed range of the same follower and
 ///     upstream, whether recorded or earlier in this append; the first may start anywhere.
 ///     Otherwise the append fails with [`Conflict::Checkpoint`], including its events. The history
-///     of stretches is stored, each stretch with the head of the log before its append; see
-///     [`RecordedStretch`]. An append of only stretches also increases the append count.
+///     of processed ranges is stored, each processed range with the head of the log before its
+///     append; see [`RecordedRange`]. An append of only processed ranges also increases the append
+///     count.
 /// 13. `acknowledged_events_survive_reopen`: they also survive a kill of the process at any moment.
 /// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown`, resending the same append until it
 ///     returns positions, a repeat or a conflict gives the final outcome. Dropping the future of an
@@ -73,9 +75,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///     exactly once, and no other. Every page and head reports the number of topics in the state
 ///     that it shows, so that a reader that selects by topic notices a new one. A topic, once
 ///     recorded, stays in the list.
-/// 20. `a_read_proves_its_place`: a page after a mark shows a state of the log in which the event
-///     of the mark is at its position and, in a read of a stream, also at its version. Otherwise
-///     the read fails with [`Diverged`](RecordError::Diverged) and returns nothing.
+/// 20. `a_read_proves_its_place`: a page after a checkpoint shows a state of the log in which the
+///     event of the checkpoint is at its position and, in a read of a stream, also at its version.
+///     Otherwise the read fails with [`Diverged`](RecordError::Diverged) and returns nothing.
 /// 21. `a_recorder_never_serves_another_log`: every call of a recorder refers to the log that had
 ///     the name when the recorder opened it. If the name now refers to another log or to none, or
 ///     another log has replaced it in the store, the call fails with
@@ -119,9 +121,9 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     ///
     /// `Invalid` for a limit of 0, a query beyond the limits, or an `until` that lies before
-    /// `after` in the direction of reading; `Diverged` if the log does not have the mark after
-    /// which to read (rule 20); `Unavailable`, `Corrupt`. An `after` that is only a position and
-    /// lies beyond the head is no error: the page is then empty and complete.
+    /// `after` in the direction of reading; `Diverged` if the log does not have the checkpoint
+    /// after which to read (rule 20); `Unavailable`, `Corrupt`. An `after` that is only a position
+    /// and lies beyond the head is no error: the page is then empty and complete.
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
     /// Reads a page of a stream.
@@ -129,8 +131,8 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     ///
     /// `Invalid` for a limit of 0, a bad name, or an `until` that lies before `after` in the
-    /// direction of reading; `Diverged` if the stream does not have the mark after which to read at
-    /// its version (rule 20); `Unavailable`, `Corrupt`.
+    /// direction of reading; `Diverged` if the stream does not have the checkpoint after which to
+    /// read at its version (rule 20); `Unavailable`, `Corrupt`.
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
     /// Returns the event with this id, or none.
@@ -173,7 +175,7 @@ pub trait Recorder: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>>;
 
-    /// Returns the end of the last stretch of this follower over this upstream, or none.
+    /// Returns the end of the last processed range of this follower over this upstream, or none.
     ///
     /// # Errors
     ///
@@ -182,21 +184,21 @@ pub trait Recorder: Send + Sync {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>>;
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>>;
 
-    /// Returns a page of the history of stretches, in commit order.
+    /// Returns a page of the history of processed ranges, in commit order.
     ///
     /// # Errors
     ///
     /// `Invalid` for a limit of 0; `Unavailable`, `Corrupt`.
-    fn stretches(
+    fn processed_ranges(
         &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
+        read: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>>;
 
     /// Waits until the number of recorded appends differs from `append_count`, and returns it. Pass
     /// [`Head::append_count`] or the result of the previous call. A lower number means that the log
-    /// was restored from an older copy; the next read after a mark then reports it.
+    /// was restored from an older copy; the next read after a checkpoint then reports it.
     ///
     /// Wakes on a hint and falls back to polling at an interval that the store defines. The future
     /// can be dropped at any time.
@@ -235,14 +237,19 @@ pub trait Recorder: Send + Sync {
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>>;
 }
 
-/// Checks that a log has the event of this mark at its position, by rule 20: the store proves it, so
-/// that a replica that lags does not seem to have diverged.
+/// Checks that a log has the event of this checkpoint at its position, by rule 20: the store proves
+/// it, so that a replica that lags does not seem to have diverged.
 ///
 /// # Errors
 ///
 /// `Diverged` if the log does not have it; the errors of [`Recorder::read_log`].
-pub(crate) async fn prove_mark(recorder: &dyn Recorder, mark: Mark) -> Result<(), RecordError> {
-    let proof = LogRead::new().after_mark(mark).until(mark.position);
+pub(crate) async fn prove_checkpoint(
+    recorder: &dyn Recorder,
+    checkpoint: Checkpoint,
+) -> Result<(), RecordError> {
+    let proof = LogRead::new()
+        .after_checkpoint(checkpoint)
+        .until(checkpoint.position);
     recorder.read_log(proof.limit(1)).await.map(drop)
 }
 
@@ -250,8 +257,8 @@ pub(crate) async fn prove_mark(recorder: &dyn Recorder, mark: Mark) -> Result<()
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The last event; none if the log is empty.
-    pub mark: Option<Mark>,
-    /// The number of recorded appends, including those of only stretches.
+    pub checkpoint: Option<Checkpoint>,
+    /// The number of recorded appends, including those of only processed ranges.
     pub append_count: u64,
     /// The number of topics that the events have; see [`Recorder::topics`].
     pub topic_count: u64,
@@ -260,7 +267,7 @@ pub struct Head {
 impl Head {
     /// Returns the position of the last event.
     pub fn position(&self) -> Option<Position> {
-        self.mark.map(|mark| mark.position)
+        self.checkpoint.map(|checkpoint| checkpoint.position)
     }
 }
 
@@ -307,7 +314,7 @@ pub struct LogRead {
     /// Begin just after this position in the direction of reading. Without it, a forward read
     /// begins with the first event of the log, and a backward read with the last.
     pub after: Option<Position>,
-    /// Id of the event that must be at `after`; see [`after_mark`](Self::after_mark).
+    /// Id of the event that must be at `after`; see [`after_checkpoint`](Self::after_checkpoint).
     pub after_event: Option<EventId>,
     /// Read up to and including this position; without it, to the end of the log in that direction.
     pub until: Option<Position>,
@@ -349,25 +356,26 @@ impl LogRead {
         self
     }
 
-    /// Begins after this mark, which an earlier read returned: the page is returned only if the
-    /// event of the mark is at its position (rule 20). Without a mark, the read begins with the
-    /// first event in its direction.
+    /// Begins after this checkpoint, which an earlier read returned: the page is returned only if
+    /// the event of the checkpoint is at its position (rule 20). Without a checkpoint, the read
+    /// begins with the first event in its direction.
     ///
-    /// A reader that continues an earlier read uses a mark. A log that is restored from an older
-    /// copy reuses its positions, and a reader that knows only a position would skip new events
-    /// below it.
+    /// A reader that continues an earlier read uses a checkpoint. A log that is restored from an
+    /// older copy reuses its positions, and a reader that knows only a position would skip new
+    /// events below it.
     #[must_use]
-    pub fn after_mark(mut self, mark: impl Into<Option<Mark>>) -> Self {
-        let mark = mark.into();
-        self.after = mark.map(|mark| mark.position);
-        self.after_event = mark.map(|mark| mark.event_id);
+    pub fn after_checkpoint(mut self, checkpoint: impl Into<Option<Checkpoint>>) -> Self {
+        let checkpoint = checkpoint.into();
+        self.after = checkpoint.map(|checkpoint| checkpoint.position);
+        self.after_event = checkpoint.map(|checkpoint| checkpoint.event_id);
         self
     }
 
-    /// Returns the mark that the log must have; none if the read does not begin after a mark.
-    pub fn mark(&self) -> Option<Mark> {
+    /// Returns the checkpoint that the log must have; none if the read does not begin after a
+    /// checkpoint.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         let (position, event_id) = self.after.zip(self.after_event)?;
-        Some(Mark { position, event_id })
+        Some(Checkpoint { position, event_id })
     }
 
     /// Reads up to and including this position.
@@ -426,8 +434,9 @@ pub struct StreamRead {
     pub stream: Arc<str>,
     /// Begin just after this version in the direction of reading.
     pub after: Option<Version>,
-    /// The event that must have the version `after`; see [`after_mark`](Self::after_mark).
-    pub after_mark: Option<Mark>,
+    /// The event that must have the version `after`; see
+    /// [`after_checkpoint`](Self::after_checkpoint).
+    pub after_checkpoint: Option<Checkpoint>,
     /// Read up to and including this version.
     pub until: Option<Version>,
     /// The direction of reading.
@@ -442,7 +451,7 @@ impl StreamRead {
         Self {
             stream: stream.into(),
             after: None,
-            after_mark: None,
+            after_checkpoint: None,
             until: None,
             direction: Direction::Forward,
             limit: PAGE_EVENTS_MAX,
@@ -453,24 +462,28 @@ impl StreamRead {
     #[must_use]
     pub fn after(mut self, after: impl Into<Option<Version>>) -> Self {
         self.after = after.into();
-        self.after_mark = None;
+        self.after_checkpoint = None;
         self
     }
 
-    /// Begins after this version. If a mark is given, the page is returned only if the event of the
-    /// mark has that version in the stream (rule 20). Without a version, the read begins with the
-    /// first event in its direction.
+    /// Begins after this version. If a checkpoint is given, the page is returned only if the event
+    /// of the checkpoint has that version in the stream (rule 20). Without a version, the read
+    /// begins with the first event in its direction.
     #[must_use]
-    pub fn after_mark(mut self, version: Option<Version>, mark: Option<Mark>) -> Self {
+    pub fn after_checkpoint(
+        mut self,
+        version: Option<Version>,
+        checkpoint: Option<Checkpoint>,
+    ) -> Self {
         self.after = version;
-        self.after_mark = mark.filter(|_| version.is_some());
+        self.after_checkpoint = checkpoint.filter(|_| version.is_some());
         self
     }
 
-    /// Returns the mark that the stream must have, with its version; none if the read does not
-    /// begin after a mark.
-    pub fn mark(&self) -> Option<(Version, Mark)> {
-        self.after.zip(self.after_mark)
+    /// Returns the checkpoint that the stream must have, with its version; none if the read does
+    /// not begin after a checkpoint.
+    pub fn checkpoint(&self) -> Option<(Version, Checkpoint)> {
+        self.after.zip(self.after_checkpoint)
     }
 
     /// Reads up to and including this version.
@@ -509,22 +522,22 @@ impl StreamRead {
     }
 }
 
-/// Which stretches to read: by default all, from the first, [`PAGE_NAMES_MAX`] per page.
+/// Which processed ranges to read: by default all, from the first, [`PAGE_NAMES_MAX`] per page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct StretchRead {
+pub struct RangeRead {
     /// Only those of this follower.
     pub follower: Option<FollowerKey>,
     /// Only those over this log.
     pub upstream: Option<LogId>,
-    /// Begin after the stretch with this ordinal; 0 for the beginning.
+    /// Begin after the processed range with this ordinal; 0 for the beginning.
     pub after: u64,
-    /// Maximum number of stretches on the page; reduced to [`PAGE_NAMES_MAX`] if higher.
+    /// Maximum number of processed ranges on the page; reduced to [`PAGE_NAMES_MAX`] if higher.
     pub limit: usize,
 }
 
-impl StretchRead {
-    /// Reads all stretches.
+impl RangeRead {
+    /// Reads all processed ranges.
     pub fn new() -> Self {
         Self {
             follower: None,
@@ -534,36 +547,36 @@ impl StretchRead {
         }
     }
 
-    /// Reads only the stretches of this follower.
+    /// Reads only the processed ranges of this follower.
     #[must_use]
     pub fn follower(mut self, follower: FollowerKey) -> Self {
         self.follower = Some(follower);
         self
     }
 
-    /// Reads only the stretches over this log.
+    /// Reads only the processed ranges over this log.
     #[must_use]
     pub fn upstream(mut self, upstream: LogId) -> Self {
         self.upstream = Some(upstream);
         self
     }
 
-    /// Begins after the stretch with this ordinal.
+    /// Begins after the processed range with this ordinal.
     #[must_use]
     pub fn after(mut self, ordinal: u64) -> Self {
         self.after = ordinal;
         self
     }
 
-    /// Reads at most this number of stretches.
+    /// Reads at most this number of processed ranges.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Checks the read and returns the maximum number of stretches on its page. Every recorder
-    /// calls this first.
+    /// Checks the read and returns the maximum number of processed ranges on its page. Every
+    /// recorder calls this first.
     ///
     /// # Errors
     ///
@@ -573,7 +586,7 @@ impl StretchRead {
     }
 }
 
-impl Default for StretchRead {
+impl Default for RangeRead {
     fn default() -> Self {
         Self::new()
     }
@@ -596,15 +609,15 @@ pub enum PageEnd {
 pub struct Page {
     /// The events, in the direction of reading.
     pub events: Vec<StoredEvent>,
-    /// The mark up to which the read has covered the log; none if the log is empty. For a forward
-    /// page this is its last event, if it is full; otherwise the event at `until`, if the log (or
-    /// stream) reaches it; otherwise the head of the log. For a backward page it is the head of the
-    /// log.
+    /// The checkpoint up to which the read has covered the log; none if the log is empty. For a
+    /// forward page this is its last event, if it is full; otherwise the event at `until`, if the
+    /// log (or stream) reaches it; otherwise the head of the log. For a backward page it is the
+    /// head of the log.
     ///
     /// It advances even if the page has no events, so that nothing is scanned twice. After a
     /// forward read, that of the last page is the correct `after` for a condition on the events
     /// that were read.
-    pub read_to: Option<Mark>,
+    pub read_to: Option<Checkpoint>,
     /// The reason why the page ends.
     pub end: PageEnd,
     /// The number of topics that the events of the whole log have, in the state that the page
@@ -614,7 +627,7 @@ pub struct Page {
 
 impl Page {
     /// For stores: creates a page of these events, of a log without topics.
-    pub fn new(events: Vec<StoredEvent>, read_to: Option<Mark>, end: PageEnd) -> Self {
+    pub fn new(events: Vec<StoredEvent>, read_to: Option<Checkpoint>, end: PageEnd) -> Self {
         Self {
             events,
             read_to,
@@ -632,6 +645,6 @@ impl Page {
 
     /// Returns the position of [`read_to`](Self::read_to).
     pub fn read_to_position(&self) -> Option<Position> {
-        self.read_to.map(|mark| mark.position)
+        self.read_to.map(|checkpoint| checkpoint.position)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::RecordError;
 use super::fault::{Corrupt, Invalid};
-use super::identity::{LogId, Mark};
+use super::identity::{Checkpoint, LogId};
 use super::limits::{LEASE_CLOCK_BACK_MAX, check_name};
 use super::recorder::{BoxFuture, Recorder};
 use crate::domain::Timestamp;
@@ -151,7 +151,7 @@ pub struct ViewEntry {
     /// The id that the log had when this version began.
     pub log: LogId,
     /// The last event that was processed or skipped; none before the first.
-    pub checkpoint: Option<Mark>,
+    pub checkpoint: Option<Checkpoint>,
     /// Whether readers see this version.
     pub is_seen: bool,
     /// The number of events that were skipped as poison.

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::encoding::Encoding;
 use super::fault::Corrupt;
-use super::identity::{EventId, Mark, Position, Version};
+use super::identity::{Checkpoint, EventId, Position, Version};
 use super::metadata::Metadata;
 use super::new_event::NewEvent;
 use super::origin::Origin;
@@ -218,8 +218,8 @@ impl StoredEvent {
     }
 
     /// Returns position and id.
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
             position: self.position,
             event_id: self.id,
         }
@@ -405,7 +405,7 @@ mod tests {
             place,
             now,
         );
-        assert_eq!(stored.mark().position.get(), 2);
+        assert_eq!(stored.checkpoint().position.get(), 2);
         assert_eq!(stored.stream(), Some("dog/1"));
         assert_eq!(stored.version(), Some(Version::FIRST));
         assert_eq!(stored.topic(), "Dog.Registered");

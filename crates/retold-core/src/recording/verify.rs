@@ -3,8 +3,8 @@
 //! It works on any recorder, because it only reads. It first reads the whole log in order and
 //! checks positions, versions, places in appends, and the data stored with each payload. It then
 //! reads every index and compares it with the log: each event by its id, each stream, topic and
-//! tag, and the stretches. [`Store::verify`](super::store::Store::verify) checks everything else
-//! that a database stores.
+//! tag, and the processed ranges. [`Store::verify`](super::store::Store::verify) checks everything
+//! else that a database stores.
 //!
 //! Events that are recorded during the verification are not checked.
 
@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use super::error::RecordError;
 use super::fault::Corrupt;
-use super::identity::{LogId, Mark, Position, Version};
+use super::identity::{Checkpoint, LogId, Position, Version};
 use super::limits::FINDINGS_MAX;
+use super::processed_range::FollowerKey;
 use super::query::Query;
-use super::recorder::{Head, LogRead, Page, PageEnd, Recorder, StreamRead, StretchRead};
+use super::recorder::{Head, LogRead, Page, PageEnd, RangeRead, Recorder, StreamRead};
 use super::stored_event::{Place, StoredEvent};
-use super::stretch::FollowerKey;
 
 /// Events per page while verifying: enough for speed, and progress is reported after each page.
 const PAGE_EVENTS: usize = 1_000;
@@ -35,8 +35,8 @@ pub struct Report {
     pub topics: u64,
     /// The number of tags whose index was compared with the log.
     pub tags: u64,
-    /// The number of stretches that were checked.
-    pub stretches: u64,
+    /// The number of processed ranges that were checked.
+    pub ranges: u64,
     /// The findings, at most [`FINDINGS_MAX`]; empty if the log is sound.
     pub findings: Vec<Corrupt>,
     /// The number of findings, including those that `findings` does not keep.
@@ -98,8 +98,8 @@ pub enum Stage {
     Topics,
     /// Each tag.
     Tags,
-    /// The history of stretches.
-    Stretches,
+    /// The history of processed ranges.
+    Ranges,
 }
 
 /// Verifies a log, and calls `progress` regularly.
@@ -128,7 +128,7 @@ pub async fn verify_log(
         verification.labels(Stage::Topics).await?;
         verification.labels(Stage::Tags).await?;
     }
-    verification.stretches().await?;
+    verification.processed_ranges().await?;
     Ok(verification.report)
 }
 
@@ -287,10 +287,10 @@ impl Verification<'_> {
     }
 
     fn event_at_head(&mut self, event: &StoredEvent) {
-        let mark = event.mark();
-        if let Some(head) = self.head.mark
-            && head.position == mark.position
-            && head != mark
+        let checkpoint = event.checkpoint();
+        if let Some(head) = self.head.checkpoint
+            && head.position == checkpoint.position
+            && head != checkpoint
         {
             let what = format!(
                 "the head of the log has another event there, {}",
@@ -540,31 +540,32 @@ impl Verification<'_> {
         }
     }
 
-    /// Checks that the stretches of each follower and upstream join, and end at the checkpoint.
-    async fn stretches(&mut self) -> Result<(), RecordError> {
-        let mut ends: BTreeMap<(FollowerKey, LogId), Mark> = BTreeMap::new();
-        let mut read = StretchRead::new().limit(PAGE_EVENTS);
+    /// Checks that the processed ranges of each follower and upstream join, and end at the
+    /// checkpoint.
+    async fn processed_ranges(&mut self) -> Result<(), RecordError> {
+        let mut ends: BTreeMap<(FollowerKey, LogId), Checkpoint> = BTreeMap::new();
+        let mut read = RangeRead::new().limit(PAGE_EVENTS);
         let mut last_head = None;
         loop {
-            let page = self.recorder.stretches(read.clone()).await;
+            let page = self.recorder.processed_ranges(read.clone()).await;
             let page = self.report.take(page)?.unwrap_or_default();
             if page.is_empty() {
                 break;
             }
             for recorded in page {
-                let place = format!("stretch {}", recorded.ordinal);
-                let stretch = recorded.stretch;
-                let key = (stretch.follower.clone(), stretch.upstream);
+                let place = format!("processed range {}", recorded.ordinal);
+                let range = recorded.range;
+                let key = (range.follower.clone(), range.upstream);
                 if recorded.ordinal != read.after + 1 {
-                    let what = format!("it follows stretch {}", read.after);
+                    let what = format!("it follows processed range {}", read.after);
                     self.report.note(&place, what);
                 }
-                let end = ends.get(&key).map(|mark| mark.position);
-                if end.is_some() && end != stretch.after {
+                let end = ends.get(&key).map(|checkpoint| checkpoint.position);
+                if end.is_some() && end != range.after {
                     let what = format!(
                         "it begins after {}, but {} had ended at {}",
-                        Position::number(stretch.after),
-                        stretch.follower,
+                        Position::number(range.after),
+                        range.follower,
                         Position::number(end)
                     );
                     self.report.note(&place, what);
@@ -572,24 +573,25 @@ impl Verification<'_> {
                 if recorded.head < last_head {
                     self.report.note(
                         &place,
-                        "the log's head before it is lower than that before the previous stretch",
+                        "the log's head before it is lower than that before the previous processed range",
                     );
                 }
                 last_head = recorded.head;
-                ends.insert(key, stretch.to);
+                ends.insert(key, range.to);
                 read.after = read.after.max(recorded.ordinal);
-                self.report.stretches += 1;
+                self.report.ranges += 1;
             }
         }
         let total = ends.len();
         for (index, ((follower, upstream), end)) in ends.into_iter().enumerate() {
             let checkpoint = self.recorder.checkpoint(&follower, upstream).await;
             let checkpoint = self.report.take(checkpoint)?.flatten();
-            if checkpoint.map(|mark| mark.position) < Some(end.position) {
-                let what = format!("its checkpoint over {upstream} is before its last stretch");
+            if checkpoint.map(|checkpoint| checkpoint.position) < Some(end.position) {
+                let what =
+                    format!("its checkpoint over {upstream} is before its last processed range");
                 self.report.note(format!("follower {follower}"), what);
             }
-            self.announce(Stage::Stretches, index + 1, total);
+            self.announce(Stage::Ranges, index + 1, total);
         }
         Ok(())
     }

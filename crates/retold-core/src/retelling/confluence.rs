@@ -128,7 +128,7 @@ async fn by_key<T>(
         if page.end == PageEnd::Complete {
             return Ok(Some(by_key));
         }
-        read = read.after_mark(page.read_to);
+        read = read.after_checkpoint(page.read_to);
     }
 }
 
@@ -318,7 +318,7 @@ async fn inputs(open: &OpenSystem) -> Result<Vec<Input>> {
             if page.end == PageEnd::Complete {
                 break;
             }
-            read = read.after_mark(page.read_to);
+            read = read.after_checkpoint(page.read_to);
         }
     }
     Ok(inputs)

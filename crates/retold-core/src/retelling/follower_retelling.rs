@@ -1,9 +1,9 @@
 //! One follower, retold separately against the recorded logs.
 //!
-//! The history of a follower's stretches shows which upstream events it processed, in which order,
-//! and how long its own log was at the time. The follower's policies are called again, with its own
-//! log as it was at the time, and their decisions are compared with the next events of the log. The
-//! logs are read forward once; aggregates that policies read are kept in a bounded cache.
+//! The history of a follower's processed ranges shows which upstream events it processed, in which
+//! order, and how long its own log was at the time. The follower's policies are called again, with
+//! its own log as it was at the time, and their decisions are compared with the next events of the
+//! log. The logs are read forward once; aggregates that policies read are kept in a bounded cache.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::reaction::{Answered, Keys, Retold};
 use super::report::{Difference, Facts, FollowerReport, Shown};
 use super::upstream_cursor::UpstreamCursor;
 use crate::application::{Application, Error, Result};
-use crate::following::{Follower, PastRecorder, StartingMark};
+use crate::following::{Follower, PastRecorder, StartingCheckpoint};
 use crate::recording::{
-    FollowerKey, LogId, LogRead, Mark, Origin, Position, RecordedStretch, Recorder, StoredEvent,
-    StretchRead,
+    Checkpoint, FollowerKey, LogId, LogRead, Origin, Position, RangeRead, RecordedRange, Recorder,
+    StoredEvent,
 };
 use crate::system::OpenSystem;
 
@@ -35,9 +35,9 @@ pub struct FollowerRetelling {
     key_of_ids: FollowerKey,
     partition: u32,
     split: Split,
-    starts: Vec<StartingMark>,
+    starts: Vec<StartingCheckpoint>,
     /// Where it must have ended, because the follower was split.
-    end: Option<Vec<StartingMark>>,
+    end: Option<Vec<StartingCheckpoint>>,
     /// Recorders of the logs it follows, by name.
     upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
     /// Events that were parked, by log and position, with the position of the note in the own log.
@@ -62,14 +62,14 @@ struct Until {
 }
 
 impl Until {
-    /// Returns up to which position a stretch that was recorded at `head` is retold.
-    fn end_of(&self, recorded: &RecordedStretch) -> Option<Position> {
-        let to = recorded.stretch.to.position;
+    /// Returns up to which position a processed range that was recorded at `head` is retold.
+    fn end_of(&self, recorded: &RecordedRange) -> Option<Position> {
+        let to = recorded.range.to.position;
         if recorded.head < self.head {
             return Some(to);
         }
-        let covered = self.covered.as_ref()?.get(&recorded.stretch.upstream)?;
-        (Some(*covered) > recorded.stretch.after).then(|| to.min(*covered))
+        let covered = self.covered.as_ref()?.get(&recorded.range.upstream)?;
+        (Some(*covered) > recorded.range.after).then(|| to.min(*covered))
     }
 }
 
@@ -128,8 +128,8 @@ impl FollowerRetelling {
         self.progress.clone()
     }
 
-    /// Returns the number of upstream positions that its stretches cover so far, including those of
-    /// events that it does not process.
+    /// Returns the number of upstream positions that its processed ranges cover so far, including
+    /// those of events that it does not process.
     ///
     /// # Errors
     ///
@@ -139,7 +139,9 @@ impl FollowerRetelling {
         for start in &self.starts {
             let recorder = self.application.recorder();
             let checkpoint = recorder.checkpoint(&self.key, start.log).await?;
-            let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+            let number = |checkpoint: Option<Checkpoint>| {
+                Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+            };
             count += number(checkpoint).saturating_sub(number(start.after));
         }
         Ok(count)
@@ -151,7 +153,7 @@ impl FollowerRetelling {
         for start in &self.starts {
             let recorder = self.application.recorder();
             let checkpoint = recorder.checkpoint(&self.key, start.log).await?;
-            covered.extend(checkpoint.map(|mark| (start.log, mark.position)));
+            covered.extend(checkpoint.map(|checkpoint| (start.log, checkpoint.position)));
         }
         let is_at_rest = self.application.head().await?.position() == head;
         Ok(Until {
@@ -221,7 +223,7 @@ async fn generations(
                 partition,
                 split: generation.split(follower),
                 starts: generation.starts.clone(),
-                end: end.map(|(_, marks)| marks.clone()),
+                end: end.map(|(_, checkpoints)| checkpoints.clone()),
                 upstreams: upstreams.to_vec(),
                 parked: generation.parked.clone(),
                 resumed: generation
@@ -241,7 +243,7 @@ async fn generations(
     Ok(all)
 }
 
-/// The walk along the stretches of one follower.
+/// The walk along the processed ranges of one follower.
 struct Walk {
     retelling: FollowerRetelling,
     past: Arc<PastRecorder>,
@@ -251,7 +253,7 @@ struct Walk {
     report: FollowerReport,
     head: Option<Position>,
     cursors: Vec<UpstreamCursor>,
-    /// How far each log is covered by stretches.
+    /// How far each log is covered by processed ranges.
     places: BTreeMap<LogId, Option<Position>>,
     /// Events of the own log after `head` that have been read.
     own: VecDeque<StoredEvent>,
@@ -260,7 +262,7 @@ struct Walk {
 impl Walk {
     async fn run(&mut self) -> Result<Option<Difference>> {
         for start in &self.retelling.starts {
-            let after = start.after.map(|mark| mark.position);
+            let after = start.after.map(|checkpoint| checkpoint.position);
             self.places.insert(start.log, after);
             let upstreams = self.retelling.upstreams.iter();
             for (name, recorder) in upstreams.filter(|(name, _)| **name == *start.upstream) {
@@ -286,23 +288,23 @@ impl Walk {
             }
         }
         let mut ordinal = 0;
-        let mut group: Vec<RecordedStretch> = Vec::new();
+        let mut group: Vec<RecordedRange> = Vec::new();
         loop {
-            let read = StretchRead::new()
+            let read = RangeRead::new()
                 .follower(self.retelling.key.clone())
                 .after(ordinal);
-            let page = self.recorder.stretches(read).await?;
+            let page = self.recorder.processed_ranges(read).await?;
             let Some(last) = page.last() else {
                 break;
             };
             ordinal = last.ordinal;
-            for stretch in page {
-                if group.first().is_some_and(|it| it.head != stretch.head)
+            for range in page {
+                if group.first().is_some_and(|it| it.head != range.head)
                     && let Some(difference) = self.retell_group(std::mem::take(&mut group)).await?
                 {
                     return Ok(Some(difference));
                 }
-                group.push(stretch);
+                group.push(range);
             }
         }
         if !group.is_empty()
@@ -313,7 +315,8 @@ impl Walk {
         self.end().await
     }
 
-    /// Retells resumed and remaining events, and checks that the stretches reach the checkpoints.
+    /// Retells resumed and remaining events, and checks that the processed ranges reach the
+    /// checkpoints.
     async fn end(&mut self) -> Result<Option<Difference>> {
         if let Some(difference) = self.move_to(self.retelling.until.head).await? {
             return Ok(Some(difference));
@@ -323,7 +326,7 @@ impl Walk {
             let place = self.places.get(log).copied().flatten();
             if place < Some(*checkpoint) {
                 let what = format!(
-                    "the stretches over the log {log} end at {}, but the checkpoint is at \
+                    "the ranges over the log {log} end at {}, but the checkpoint is at \
                      {checkpoint}",
                     Position::number(place),
                 );
@@ -332,7 +335,7 @@ impl Walk {
         }
         for end in self.retelling.end.iter().flatten() {
             let place = self.places.get(&end.log).copied().flatten();
-            let after = end.after.map(|mark| mark.position);
+            let after = end.after.map(|checkpoint| checkpoint.position);
             if place != after {
                 let what = format!(
                     "the follower was split where it had processed the log {} up to {}, but this \
@@ -347,10 +350,10 @@ impl Walk {
         Ok(None)
     }
 
-    /// Retells the stretches that were recorded while the own log ended at one position.
-    async fn retell_group(&mut self, group: Vec<RecordedStretch>) -> Result<Option<Difference>> {
+    /// Retells the processed ranges that were recorded while the own log ended at one position.
+    async fn retell_group(&mut self, group: Vec<RecordedRange>) -> Result<Option<Difference>> {
         let head = group.first().and_then(|it| it.head);
-        let is_meant = |it: &RecordedStretch| self.retelling.until.end_of(it).is_some();
+        let is_meant = |it: &RecordedRange| self.retelling.until.end_of(it).is_some();
         if !group.iter().any(is_meant) {
             return Ok(None);
         }
@@ -360,8 +363,8 @@ impl Walk {
         let recorded = self.own_append().await?;
         let (effects, is_own) = self.effects_of(&recorded);
         let mut retold = self.retold(effects);
-        for stretch in &group {
-            if let Some(difference) = self.retell_stretch(stretch, &mut retold, &recorded).await? {
+        for range in &group {
+            if let Some(difference) = self.retell_range(range, &mut retold, &recorded).await? {
                 return Ok(Some(difference));
             }
         }
@@ -388,15 +391,15 @@ impl Walk {
         .with_past(&self.past)
     }
 
-    /// Returns the effects among the events of an append, if the present edition of this follower
-    /// recorded it.
+    /// Returns the effects among the events of an append, if the present policy version of this
+    /// follower recorded it.
     fn effects_of(&self, append: &[StoredEvent]) -> (Vec<StoredEvent>, bool) {
-        let edition = self.retelling.follower.edition_number();
+        let policy_version = self.retelling.follower.policy_version_number();
         let is_own = append.first().is_some_and(|event| {
             matches!(
                 event.origin(),
-                Ok(Origin::Effect { follower, edition: of, .. })
-                    if follower == self.retelling.key && of == edition
+                Ok(Origin::Effect { follower, policy_version: of, .. })
+                    if follower == self.retelling.key && of == policy_version
             )
         });
         match is_own {
@@ -405,57 +408,58 @@ impl Walk {
         }
     }
 
-    async fn retell_stretch(
+    async fn retell_range(
         &mut self,
-        recorded: &RecordedStretch,
+        recorded: &RecordedRange,
         retold: &mut Retold,
         append: &[StoredEvent],
     ) -> Result<Option<Difference>> {
-        let stretch = &recorded.stretch;
+        let range = &recorded.range;
         let Some(to) = self.retelling.until.end_of(recorded) else {
             return Ok(None);
         };
-        let place = self.places.get(&stretch.upstream).copied();
-        if place != Some(stretch.after) {
+        let place = self.places.get(&range.upstream).copied();
+        if place != Some(range.after) {
             let what = format!(
-                "a stretch over the log {} begins after {}, but the last covered position is {}",
-                stretch.upstream,
-                Position::number(stretch.after),
+                "a processed range over the log {} begins after {}, but the last covered position is {}",
+                range.upstream,
+                Position::number(range.after),
                 place.map_or("none".into(), |it| Position::number(it).to_string()),
             );
             return Ok(Some(Difference::of_log(what, self.head)));
         }
-        self.places.insert(stretch.upstream, Some(to));
-        self.report.covered += to.get() - Position::number(stretch.after);
+        self.places.insert(range.upstream, Some(to));
+        self.report.covered += to.get() - Position::number(range.after);
         let covered = &self.retelling.progress.covered;
         covered.store(self.report.covered, Ordering::Relaxed);
-        let is_of_edition = stretch.edition == self.retelling.follower.edition_number();
-        if !is_of_edition {
-            self.report.facts.other_edition += 1;
+        let is_of_policy_version =
+            range.policy_version == self.retelling.follower.policy_version_number();
+        if !is_of_policy_version {
+            self.report.facts.other_policy_version += 1;
         }
         let upstream = self
             .cursors
             .iter()
-            .position(|cursor| cursor.log == stretch.upstream);
+            .position(|cursor| cursor.log == range.upstream);
         let is_known = self.retelling.split.is_known;
         let Some(upstream) = upstream.filter(|_| is_known) else {
-            // The stretch is of an application that is no longer followed, or a log that was
-            // replaced; or the program does not know which events belonged to this partition.
-            self.report.facts.other_edition += u64::from(is_of_edition);
-            retold.take_stretch(stretch);
+            // The processed range is of an application that is no longer followed, or a log that
+            // was replaced; or the program does not know which events belonged to this partition.
+            self.report.facts.other_policy_version += u64::from(is_of_policy_version);
+            retold.take_range(range);
             return Ok(None);
         };
         while let Some(event) = self.cursors[upstream].next(to).await? {
-            if !is_of_edition || !self.retelling.has(&event) {
+            if !is_of_policy_version || !self.retelling.has(&event) {
                 continue;
             }
-            let place = (stretch.upstream, event.position());
+            let place = (range.upstream, event.position());
             let note = self.retelling.parked.get(&place);
             if note.is_some() && note == append.first().map(StoredEvent::position).as_ref() {
                 self.report.facts.parked += 1;
                 continue;
             }
-            let (name, log) = (Arc::clone(&self.cursors[upstream].name), stretch.upstream);
+            let (name, log) = (Arc::clone(&self.cursors[upstream].name), range.upstream);
             let answered = retold.answer(&name, log, &event, None).await?;
             if let Some(difference) = self.count(answered) {
                 return Ok(Some(difference));
@@ -480,13 +484,14 @@ impl Walk {
     }
 
     /// Shows the own log up to and including a later position. The events in between were not
-    /// recorded by a stretch of this follower, so none may be an effect of it, except resumed ones.
+    /// recorded by a processed range of this follower, so none may be an effect of it, except
+    /// resumed ones.
     async fn move_to(&mut self, head: Option<Position>) -> Result<Option<Difference>> {
         while self.head < head {
             let append = self.own_append().await?;
             let Some(first) = append.first() else {
                 let what = format!(
-                    "a stretch was recorded at {}, but the log ends before",
+                    "a processed range was recorded at {}, but the log ends before",
                     Position::number(head)
                 );
                 return Ok(Some(Difference::of_log(what, self.head)));
@@ -500,7 +505,7 @@ impl Walk {
                 continue;
             }
             if self.effects_of(&append).1 {
-                let what = "effects are recorded without their stretch";
+                let what = "effects are recorded without their processed range";
                 let mut difference = Difference::of_log(what, self.head);
                 difference.recorded = Some(Shown::of_recorded(first));
                 return Ok(Some(difference));
@@ -520,22 +525,23 @@ impl Walk {
         let Some(resumed) = self.retelling.resumed.pop_front() else {
             return Ok(None);
         };
-        let (id, log, mark) = (resumed.id, resumed.log, resumed.event);
+        let (id, log, checkpoint) = (resumed.id, resumed.log, resumed.event);
         let effects: Vec<_> = append.iter().skip(1).cloned().collect();
-        let is_of_edition = resumed.edition == self.retelling.follower.edition_number();
+        let is_of_policy_version =
+            resumed.policy_version == self.retelling.follower.policy_version_number();
         let upstream = self.cursors.iter().find(|cursor| cursor.log == log);
-        let (Some(upstream), true) = (upstream, is_of_edition) else {
-            self.report.facts.other_edition += 1;
+        let (Some(upstream), true) = (upstream, is_of_policy_version) else {
+            self.report.facts.other_policy_version += 1;
             return Ok(None);
         };
         let name = Arc::clone(&upstream.name);
         let upstreams = self.retelling.upstreams.iter();
         let mut found = None;
         for (_, recorder) in upstreams.filter(|(it, _)| *it == name) {
-            found = recorder.event(mark.event_id).await?;
+            found = recorder.event(checkpoint.event_id).await?;
         }
-        let Some(event) = found.filter(|event| event.mark() == mark) else {
-            return Err(Error::diverged(&name, mark, None));
+        let Some(event) = found.filter(|event| event.checkpoint() == checkpoint) else {
+            return Err(Error::diverged(&name, checkpoint, None));
         };
         let mut retold = self.retold(effects);
         let answered = retold.answer(&name, log, &event, Some(id)).await?;

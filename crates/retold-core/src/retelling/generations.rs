@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::application::{Application, Result};
 use crate::domain::Apply;
-use crate::following::{Follower, FollowerEvent, FollowerRecord, StartingMark, follower_stream};
+use crate::following::{
+    Follower, FollowerEvent, FollowerRecord, StartingCheckpoint, follower_stream,
+};
 use crate::recording::{
-    EventId, FollowerKey, LogId, Mark, PageEnd, Position, StoredEvent, StreamRead,
+    Checkpoint, EventId, FollowerKey, LogId, PageEnd, Position, StoredEvent, StreamRead,
 };
 
 /// The records of one generation.
 pub(crate) struct Generation {
     /// The follower as the generation began: its number, its partitions.
     pub(crate) record: FollowerRecord,
-    pub(crate) starts: Vec<StartingMark>,
+    pub(crate) starts: Vec<StartingCheckpoint>,
     /// Events that were parked, by log and position, with the position of the note in the own log.
     pub(crate) parked: BTreeMap<(LogId, Position), Position>,
     /// Events that were resumed, in the order of their notes.
@@ -23,7 +25,7 @@ pub(crate) struct Generation {
     pub(crate) is_past: bool,
     /// Where all partitions of the generation ended, because the follower was split, with the
     /// position of that note in the own log.
-    pub(crate) end: Option<(Position, Vec<StartingMark>)>,
+    pub(crate) end: Option<(Position, Vec<StartingCheckpoint>)>,
 }
 
 /// A note that a parked event was processed later.
@@ -34,13 +36,13 @@ pub(crate) struct Resumed {
     /// Its id.
     pub(crate) id: EventId,
     pub(crate) log: LogId,
-    pub(crate) event: Mark,
-    pub(crate) edition: u32,
+    pub(crate) event: Checkpoint,
+    pub(crate) policy_version: u32,
     pub(crate) partition: u32,
 }
 
 impl Generation {
-    fn begin(record: FollowerRecord, starts: Vec<StartingMark>) -> Self {
+    fn begin(record: FollowerRecord, starts: Vec<StartingCheckpoint>) -> Self {
         Self {
             record,
             starts,
@@ -109,7 +111,7 @@ pub(crate) async fn generations_of(
             take_in(&mut all, event, stored, &record);
         }
         if let Some(last) = page.events.last() {
-            read = read.after_mark(last.version(), Some(last.mark()));
+            read = read.after_checkpoint(last.version(), Some(last.checkpoint()));
         }
         if page.end == PageEnd::Complete {
             return Ok(all);
@@ -136,14 +138,14 @@ fn take_in(
         FollowerEvent::Resumed {
             log,
             event,
-            edition,
+            policy_version,
             partition,
         } => present.resumed.push_back(Resumed {
             position: stored.position(),
             id: stored.id(),
             log,
             event,
-            edition,
+            policy_version,
             partition,
         }),
         FollowerEvent::Reset { starts, .. } => {

@@ -9,7 +9,7 @@ use super::report::{Difference, Shown};
 use crate::application::{Application, Result};
 use crate::following::{Asked, Batch, Cause, Context, Follower, Freshness, PastRecorder, ask};
 use crate::recording::{
-    EventId, FollowerKey, LogId, Origin, Position, Positions, StoredEvent, Stretch,
+    EventId, FollowerKey, LogId, Origin, Position, Positions, ProcessedRange, StoredEvent,
 };
 
 /// One append of a follower as it is retold: the decisions of its policies, compared with the
@@ -96,7 +96,7 @@ impl Retold {
             log,
             follower: self.keys.follower.clone(),
             key_of_ids: self.keys.of_ids.clone(),
-            edition: self.follower.edition_number(),
+            policy_version: self.follower.policy_version_number(),
             resumed,
         };
         let batch = std::mem::take(&mut self.batch);
@@ -161,7 +161,11 @@ impl Retold {
     ) -> Answered {
         Answered::Different(Box::new(Difference {
             what: what.into(),
-            cause: Some((Arc::clone(upstream), event.mark(), event.topic().to_owned())),
+            cause: Some((
+                Arc::clone(upstream),
+                event.checkpoint(),
+                event.topic().to_owned(),
+            )),
             decided_at: self.decided_at,
             read: self
                 .batch
@@ -182,14 +186,14 @@ impl Retold {
         self.take_while(|recorded| is_effect_of(recorded, log, event));
     }
 
-    /// Accepts the recorded effects of a stretch as if they had been decided: for a log that is no
-    /// longer followed.
-    pub(crate) fn take_stretch(&mut self, stretch: &Stretch) {
+    /// Accepts the recorded effects of a processed range as if they had been decided: for a log
+    /// that is no longer followed.
+    pub(crate) fn take_range(&mut self, range: &ProcessedRange) {
         self.take_while(|recorded| {
             matches!(
                 recorded.origin(),
                 Ok(Origin::Effect { upstream, position, .. })
-                    if upstream == stretch.upstream && position <= stretch.to.position
+                    if upstream == range.upstream && position <= range.to.position
             )
         });
     }

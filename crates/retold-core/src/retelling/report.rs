@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::recording::{Mark, NewEvent, Origin, Position, StoredEvent, Version};
+use crate::recording::{Checkpoint, NewEvent, Origin, Position, StoredEvent, Version};
 
 /// The result of retelling one generation of a follower, or one partition of it.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub struct FollowerReport {
     pub answered: u64,
     /// The number of effects that were compared and found equal.
     pub effects: u64,
-    /// The number of upstream positions that its stretches cover, including those of events that it
-    /// does not process.
+    /// The number of upstream positions that its processed ranges cover, including those of events
+    /// that it does not process.
     pub covered: u64,
     /// The records that were accepted as they are.
     pub facts: Facts,
@@ -31,9 +31,9 @@ pub struct FollowerReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Facts {
-    /// Stretches that were recorded by another edition of the follower, or with another partition
-    /// rule.
-    pub other_edition: u64,
+    /// Processed ranges that were recorded by another policy version of the follower, or with
+    /// another partition rule.
+    pub other_policy_version: u64,
     /// Upstream events that could not be processed again, because they or an event that was read
     /// for them is erased.
     pub erased: u64,
@@ -45,7 +45,10 @@ impl fmt::Display for Facts {
     /// Part of a sentence for each count that is not 0.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (count, what) in [
-            (self.other_edition, "stretches of another edition"),
+            (
+                self.other_policy_version,
+                "processed ranges of another policy version",
+            ),
             (self.erased, "effects of erased events"),
             (self.parked, "parked events"),
         ] {
@@ -63,9 +66,9 @@ impl fmt::Display for Facts {
 pub struct Difference {
     /// The kind of difference, in a few words.
     pub what: String,
-    /// The upstream event that was processed, if the difference is about one: its log, mark and
-    /// topic.
-    pub cause: Option<(Arc<str>, Mark, String)>,
+    /// The upstream event that was processed, if the difference is about one: its log, checkpoint
+    /// and topic.
+    pub cause: Option<(Arc<str>, Checkpoint, String)>,
     /// The last position of the follower's own log when the decision was made; none if the log was
     /// empty.
     pub decided_at: Option<Position>,
@@ -159,8 +162,8 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.what)?;
-        if let Some((upstream, mark, topic)) = &self.cause {
-            write!(f, "\n  processing {topic} at {mark} of {upstream:?}")?;
+        if let Some((upstream, checkpoint, topic)) = &self.cause {
+            write!(f, "\n  processing {topic} at {checkpoint} of {upstream:?}")?;
         }
         match self.decided_at {
             Some(position) => write!(f, "\n  decided on the log up to position {position}")?,

@@ -19,7 +19,7 @@ use super::whole::retell_whole;
 use crate::application::{Application, Error};
 use crate::following::limits::SIMULATED_PROCESSES_DEFAULT;
 use crate::following::{FollowerOperator, Pipeline, Step, Timers};
-use crate::recording::{BoxFuture, Mark, MemoryStore, Recorder, Store};
+use crate::recording::{BoxFuture, Checkpoint, MemoryStore, Recorder, Store};
 use crate::simulation::{SimulatedTimer, Simulation};
 use crate::system::{Infrastructure, Member, OpenSystem, Opening, System};
 
@@ -381,10 +381,11 @@ fn first_behind(open: &OpenSystem) -> BoxFuture<'_, Result<Option<String>, Error
                     continue;
                 };
                 let checkpoint = operator.checkpoint(&record, log).await?;
-                let head = upstream.head().await?.mark;
+                let head = upstream.head().await?.checkpoint;
                 if checkpoint != head {
-                    let shown =
-                        |mark: Option<Mark>| mark.map_or("nothing".into(), |mark| mark.to_string());
+                    let shown = |checkpoint: Option<Checkpoint>| {
+                        checkpoint.map_or("nothing".into(), |checkpoint| checkpoint.to_string())
+                    };
                     return Ok(Some(format!(
                         "{follower:?} of {:?} has recorded {} of {:?}, whose head is {}",
                         pipeline.application().name(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::application::Result;
-use crate::recording::{LogId, LogRead, Mark, Position, Query, Recorder, StoredEvent};
+use crate::recording::{Checkpoint, LogId, LogRead, Position, Query, Recorder, StoredEvent};
 
 /// Events read at once. Bounds memory.
 const PAGE_EVENTS: usize = 1_000;
@@ -17,7 +17,7 @@ pub(crate) struct UpstreamCursor {
     query: Query,
     page: VecDeque<StoredEvent>,
     /// How far the log has been read.
-    read_to: Option<Mark>,
+    read_to: Option<Checkpoint>,
     /// Where the walk begins.
     start: Option<Position>,
 }
@@ -44,12 +44,15 @@ impl UpstreamCursor {
 
     /// Returns the next event up to and including `until`; none if there are no more.
     pub(crate) async fn next(&mut self, until: Position) -> Result<Option<StoredEvent>> {
-        let read_to = self.read_to.map(|mark| mark.position).or(self.start);
+        let read_to = self
+            .read_to
+            .map(|checkpoint| checkpoint.position)
+            .or(self.start);
         if self.page.is_empty() && read_to < Some(until) {
             let read = LogRead::of(self.query.clone()).limit(PAGE_EVENTS);
             let read = match self.read_to {
                 None => read.after(self.start),
-                mark => read.after_mark(mark),
+                checkpoint => read.after_checkpoint(checkpoint),
             };
             let page = self.recorder.read_log(read).await?;
             self.read_to = page.read_to.filter(|it| Some(it.position) >= read_to);

@@ -1,11 +1,11 @@
 //! The whole system, retold in memory by one schedule that is merged from its logs.
 //!
-//! Each log determines the order of its appends, and each stretch the part of another log that
-//! existed before it. Together they form a partial order, and any total order that respects it is a
-//! schedule that a single thread could have followed. This module follows one: inputs (commands,
-//! timers, operator actions) are recorded as they were, effects are decided by the policies, and
-//! the resulting logs are compared with the recorded ones. If the order cannot be completed, the
-//! logs contradict each other: an event was processed before it was recorded.
+//! Each log determines the order of its appends, and each processed range the part of another log
+//! that existed before it. Together they form a partial order, and any total order that respects it
+//! is a schedule that a single thread could have followed. This module follows one: inputs
+//! (commands, timers, operator actions) are recorded as they were, effects are decided by the
+//! policies, and the resulting logs are compared with the recorded ones. If the order cannot be
+//! completed, the logs contradict each other: an event was processed before it was recorded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -21,12 +21,12 @@ use crate::following::{
 };
 use crate::mapping::Mapper;
 use crate::recording::{
-    Append, EventId, FollowerKey, LogId, LogRead, Mark, MemoryStore, Origin, Position,
-    RecordedStretch, Recorder, StoredEvent, StretchRead,
+    Append, Checkpoint, EventId, FollowerKey, LogId, LogRead, MemoryStore, Origin, Position,
+    RangeRead, RecordedRange, Recorder, StoredEvent,
 };
 use crate::system::{Infrastructure, Member, OpenSystem, Opening};
 
-/// Events and stretches of a log that are read at once.
+/// Events and processed ranges of a log that are read at once.
 const PAGE: usize = 1_000;
 
 /// The result of retelling a whole system.
@@ -93,7 +93,7 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
             append_count: end.append_count,
             is_cut: false,
             events: VecDeque::new(),
-            stretches: VecDeque::new(),
+            ranges: VecDeque::new(),
             ordinal: 0,
             open: BTreeMap::new(),
         });
@@ -162,10 +162,10 @@ struct Track {
     is_cut: bool,
     /// Recorded events after `head` that have been read.
     events: VecDeque<StoredEvent>,
-    /// Recorded stretches that have been read and are not retold yet.
-    stretches: VecDeque<RecordedStretch>,
+    /// Recorded processed ranges that have been read and are not retold yet.
+    ranges: VecDeque<RecordedRange>,
     ordinal: u64,
-    /// Unfinished appends of followers at `head`, with the results of their stretches.
+    /// Unfinished appends of followers at `head`, with the results of their processed ranges.
     open: BTreeMap<FollowerKey, Retold>,
 }
 
@@ -175,7 +175,7 @@ enum Next {
     Nothing,
     /// It waits for another log.
     Waits(LogId, Position),
-    Stretch(RecordedStretch),
+    ProcessedRange(RecordedRange),
     Append(Vec<StoredEvent>),
 }
 
@@ -199,9 +199,9 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
                         waits.push((index, name, tracks[index].head, log, position));
                         break;
                     }
-                    Next::Stretch(stretch) => {
-                        let upstream = upstream_of(tracks, &stretch);
-                        tracks[index].answer(&stretch, upstream, report).await?
+                    Next::ProcessedRange(range) => {
+                        let upstream = upstream_of(tracks, &range);
+                        tracks[index].answer(&range, upstream, report).await?
                     }
                     Next::Append(events) => {
                         let upstreams = upstreams(tracks);
@@ -245,16 +245,13 @@ fn cut(tracks: &mut [Track], waits: &[Wait]) -> bool {
     is_cut
 }
 
-/// Returns the name of the application that a stretch is about, and its recorded log. As in the
-/// original run, policies receive events as recorded; the copy in memory has another time of
+/// Returns the name of the application that a processed range is about, and its recorded log. As in
+/// the original run, policies receive events as recorded; the copy in memory has another time of
 /// recording.
-fn upstream_of(
-    tracks: &[Track],
-    stretch: &RecordedStretch,
-) -> Option<(Arc<str>, Arc<dyn Recorder>)> {
+fn upstream_of(tracks: &[Track], range: &RecordedRange) -> Option<(Arc<str>, Arc<dyn Recorder>)> {
     let upstream = tracks
         .iter()
-        .find(|track| track.log == Some(stretch.stretch.upstream))?;
+        .find(|track| track.log == Some(range.range.upstream))?;
     let name = upstream.application.name().into();
     Some((name, Arc::clone(&upstream.recorded)))
 }
@@ -277,16 +274,16 @@ impl Track {
             return Ok(Next::Nothing);
         }
         self.read().await?;
-        if let Some(stretch) = self.stretches.front()
-            && stretch.head <= self.head
+        if let Some(range) = self.ranges.front()
+            && range.head <= self.head
         {
-            let (log, to) = (stretch.stretch.upstream, stretch.stretch.to.position);
+            let (log, to) = (range.range.upstream, range.range.to.position);
             // A log that is no longer part of the system is accepted as it is.
             if heads.get(&log).is_some_and(|head| *head < Some(to)) {
                 return Ok(Next::Waits(log, to));
             }
-            return Ok(match self.stretches.pop_front() {
-                Some(stretch) => Next::Stretch(stretch),
+            return Ok(match self.ranges.pop_front() {
+                Some(range) => Next::ProcessedRange(range),
                 None => Next::Nothing,
             });
         }
@@ -318,15 +315,15 @@ impl Track {
         Ok(head.append_count == self.append_count)
     }
 
-    /// Reads ahead, so that the next append is complete, with the stretches before it.
+    /// Reads ahead, so that the next append is complete, with the processed ranges before it.
     async fn read(&mut self) -> Result<()> {
-        if self.stretches.is_empty() {
-            let read = StretchRead::new().after(self.ordinal).limit(PAGE);
-            let page = self.recorded.stretches(read).await?;
+        if self.ranges.is_empty() {
+            let read = RangeRead::new().after(self.ordinal).limit(PAGE);
+            let page = self.recorded.processed_ranges(read).await?;
             if let Some(last) = page.last() {
                 self.ordinal = last.ordinal;
             }
-            self.stretches.extend(page);
+            self.ranges.extend(page);
         }
         let is_whole = |events: &VecDeque<StoredEvent>| {
             let first = events.front();
@@ -347,8 +344,8 @@ impl Track {
     }
 
     /// Returns the event that is resumed by the append that begins with `first`, if it resumes one,
-    /// and the edition that did it.
-    fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Mark, u32)>> {
+    /// and the policy version that did it.
+    fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Checkpoint, u32)>> {
         if first.topic() != FollowerEvent::RESUMED {
             return Ok(None);
         }
@@ -357,9 +354,9 @@ impl Track {
             FollowerEvent::Resumed {
                 log,
                 event,
-                edition,
+                policy_version,
                 ..
-            } => Some((log, event, edition)),
+            } => Some((log, event, policy_version)),
             _ => None,
         })
     }
@@ -389,51 +386,51 @@ impl Track {
         }
     }
 
-    /// Processes a stretch again; the results are compared when its append is complete.
+    /// Processes a processed range again; the results are compared when its append is complete.
     async fn answer(
         &mut self,
-        stretch: &RecordedStretch,
+        range: &RecordedRange,
         upstream: Option<(Arc<str>, Arc<dyn Recorder>)>,
         report: &mut WholeReport,
     ) -> Result<Option<Difference>> {
-        let stretch = &stretch.stretch;
-        if is_outbox(&stretch.follower) {
+        let range = &range.range;
+        if is_outbox(&range.follower) {
             return Ok(None);
         }
-        let follower = self.follower(&stretch.follower);
-        let follower = follower.filter(|it| it.edition_number() == stretch.edition);
+        let follower = self.follower(&range.follower);
+        let follower = follower.filter(|it| it.policy_version_number() == range.policy_version);
         let Some(follower) = follower else {
-            report.facts.other_edition += 1;
+            report.facts.other_policy_version += 1;
             return Ok(None);
         };
         // Everything at this head belongs to at most one append, because an append moves the head.
-        let recorded = self.effects_ahead(&stretch.follower);
-        let parked = self.parked_ahead(&stretch.follower)?;
-        if !self.open.contains_key(&stretch.follower) {
+        let recorded = self.effects_ahead(&range.follower);
+        let parked = self.parked_ahead(&range.follower)?;
+        if !self.open.contains_key(&range.follower) {
             let retold = Retold::new(
                 self.application.clone(),
                 Arc::clone(&follower),
-                self.keys(&stretch.follower),
+                self.keys(&range.follower),
                 self.head,
                 recorded,
             );
-            self.open.insert(stretch.follower.clone(), retold);
+            self.open.insert(range.follower.clone(), retold);
         }
-        let (split, partition) = self.split(&stretch.follower);
+        let (split, partition) = self.split(&range.follower);
         let Some((name, recorder)) = upstream.filter(|_| split.is_known) else {
-            // The stretch is of an application that is no longer part of the system, or of a log
-            // that was replaced; or it is unknown which events belonged to this partition.
-            report.facts.other_edition += 1;
-            if let Some(retold) = self.open.get_mut(&stretch.follower) {
-                retold.take_stretch(stretch);
+            // The processed range is of an application that is no longer part of the system, or of
+            // a log that was replaced; or it is unknown which events belonged to this partition.
+            report.facts.other_policy_version += 1;
+            if let Some(retold) = self.open.get_mut(&range.follower) {
+                retold.take_range(range);
             }
             return Ok(None);
         };
-        let mut after = stretch.after;
+        let mut after = range.after;
         loop {
             let read = LogRead::of(follower.query())
                 .after(after)
-                .until(stretch.to.position)
+                .until(range.to.position)
                 .limit(PAGE);
             let page = recorder.read_log(read).await?;
             let Some(last) = page.events.last() else {
@@ -444,14 +441,14 @@ impl Track {
                 if !split.has(&follower, partition, event) {
                     continue;
                 }
-                if parked == Some((stretch.upstream, event.mark())) {
+                if parked == Some((range.upstream, event.checkpoint())) {
                     report.facts.parked += 1;
                     continue;
                 }
-                let Some(retold) = self.open.get_mut(&stretch.follower) else {
+                let Some(retold) = self.open.get_mut(&range.follower) else {
                     continue;
                 };
-                let answered = retold.answer(&name, stretch.upstream, event, None).await?;
+                let answered = retold.answer(&name, range.upstream, event, None).await?;
                 if let Some(difference) = count(answered, report) {
                     return Ok(Some(difference));
                 }
@@ -472,7 +469,7 @@ impl Track {
     }
 
     /// Returns the event that the next append parks, if it belongs to this follower.
-    fn parked_ahead(&self, key: &FollowerKey) -> Result<Option<(LogId, Mark)>> {
+    fn parked_ahead(&self, key: &FollowerKey) -> Result<Option<(LogId, Checkpoint)>> {
         let Some(first) = self.events.front() else {
             return Ok(None);
         };
@@ -521,8 +518,8 @@ impl Track {
         }
         match &key {
             _ if is_retold => {}
-            Some(key) if self.is_of_present_edition(first, key) => {
-                let what = "effects are recorded without their stretch";
+            Some(key) if self.is_of_present_policy_version(first, key) => {
+                let what = "effects are recorded without their processed range";
                 let mut difference = Difference::of_log(what, self.head);
                 difference.recorded = Some(Shown::of_recorded(first));
                 return Ok(Some(difference));
@@ -547,18 +544,18 @@ impl Track {
         Ok(None)
     }
 
-    /// Marks the cached states of these streams as outdated, because they lack these events.
+    /// Checkpoints the cached states of these streams as outdated, because they lack these events.
     fn outdate_states(&self, events: &[StoredEvent]) {
         for stream in events.iter().filter_map(StoredEvent::stream) {
             self.application.outdate_state(stream);
         }
     }
 
-    fn is_of_present_edition(&self, first: &StoredEvent, key: &FollowerKey) -> bool {
-        let edition = self.follower(key).map(|it| it.edition_number());
+    fn is_of_present_policy_version(&self, first: &StoredEvent, key: &FollowerKey) -> bool {
+        let policy_version = self.follower(key).map(|it| it.policy_version_number());
         matches!(
             first.origin(),
-            Ok(Origin::Effect { edition: of, .. }) if Some(of) == edition
+            Ok(Origin::Effect { policy_version: of, .. }) if Some(of) == policy_version
         )
     }
 
@@ -566,7 +563,7 @@ impl Track {
     async fn resume(
         &mut self,
         recorded: &[StoredEvent],
-        (log, mark, edition): (LogId, Mark, u32),
+        (log, checkpoint, policy_version): (LogId, Checkpoint, u32),
         upstreams: &Upstreams,
         report: &mut WholeReport,
     ) -> Result<Option<Difference>> {
@@ -581,14 +578,14 @@ impl Track {
             .find(|it| *it.name() == *name)
             .cloned();
         let (Some(follower), Some((upstream, recorder))) = (follower, upstreams.get(&log)) else {
-            report.facts.other_edition += 1;
+            report.facts.other_policy_version += 1;
             self.outdate_states(effects);
             return Ok(None);
         };
-        let is_of_edition = edition == follower.edition_number();
-        let event = recorder.event(mark.event_id).await?;
-        let (Some(event), true) = (event, is_of_edition) else {
-            report.facts.other_edition += 1;
+        let is_of_policy_version = policy_version == follower.policy_version_number();
+        let event = recorder.event(checkpoint.event_id).await?;
+        let (Some(event), true) = (event, is_of_policy_version) else {
+            report.facts.other_policy_version += 1;
             self.outdate_states(effects);
             return Ok(None);
         };

@@ -12,7 +12,7 @@ pub(crate) enum Call {
     Append {
         events: usize,
         conditions: usize,
-        stretches: usize,
+        ranges: usize,
         /// Stream of the first event.
         stream: Option<Arc<str>>,
     },
@@ -40,7 +40,7 @@ impl Call {
         Self::Append {
             events: events.len(),
             conditions: append.all_conditions().len(),
-            stretches: append.stretches().len(),
+            ranges: append.processed_ranges().len(),
             stream: events.first().and_then(|event| event.stream.clone()),
         }
     }
@@ -56,7 +56,7 @@ impl fmt::Display for Call {
             Self::Append {
                 events,
                 conditions,
-                stretches,
+                ranges,
                 stream,
             } => {
                 write!(f, "append {events} events")?;
@@ -66,8 +66,8 @@ impl fmt::Display for Call {
                 if *conditions > 0 {
                     write!(f, ", {conditions} conditions")?;
                 }
-                if *stretches > 0 {
-                    write!(f, ", {stretches} stretches")?;
+                if *ranges > 0 {
+                    write!(f, ", {ranges} processed ranges")?;
                 }
                 Ok(())
             }

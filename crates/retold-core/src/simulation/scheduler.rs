@@ -195,18 +195,15 @@ impl Scheduler {
 
     /// Notes progress, if the recorded append is progress.
     fn count_append(&mut self, call: &Call, outcome: Outcome) {
-        let Call::Append {
-            events, stretches, ..
-        } = call
-        else {
+        let Call::Append { events, ranges, .. } = call else {
             return;
         };
         if !matches!(outcome, Outcome::Recorded(_)) {
             return;
         }
-        self.follower_appends += u64::from(*stretches > 0);
-        self.effect_appends += u64::from(*stretches > 0 && *events > 0);
-        if *events > 0 && (*stretches == 0 || self.may_be_caused()) {
+        self.follower_appends += u64::from(*ranges > 0);
+        self.effect_appends += u64::from(*ranges > 0 && *events > 0);
+        if *events > 0 && (*ranges == 0 || self.may_be_caused()) {
             self.progress_at = self.steps;
         }
     }

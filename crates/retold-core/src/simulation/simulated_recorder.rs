@@ -6,9 +6,9 @@ use super::call::{Call, Outcome};
 use super::parking::{LogIndex, Parking};
 use crate::recording::limits::Limits;
 use crate::recording::{
-    Append, Appended, BoxFuture, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page, Position,
-    RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot, StreamEntry, StreamRead,
-    StretchRead, Version,
+    Append, Appended, BoxFuture, Checkpoint, EventId, FollowerKey, Head, LogId, LogRead, Page,
+    Position, RangeRead, RecordError, RecordedRange, Recorder, StoredEvent, StoredSnapshot,
+    StreamEntry, StreamRead, Version,
 };
 
 /// One opening of a log of a simulated store.
@@ -128,10 +128,12 @@ impl Recorder for SimulatedRecorder {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         let follower = follower.clone();
-        let position = |mark: &Option<Mark>| {
-            Outcome::Answered(Position::number(mark.map(|mark| mark.position)))
+        let position = |checkpoint: &Option<Checkpoint>| {
+            Outcome::Answered(Position::number(
+                checkpoint.map(|checkpoint| checkpoint.position),
+            ))
         };
         self.call(
             Call::Other("checkpoint"),
@@ -140,14 +142,14 @@ impl Recorder for SimulatedRecorder {
         )
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        read: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
         self.call(
-            Call::Other("stretches"),
+            Call::Other("processed ranges"),
             |found| Outcome::counted(found),
-            |inner| async move { inner.stretches(read).await },
+            |inner| async move { inner.processed_ranges(read).await },
         )
     }
 

@@ -24,7 +24,7 @@ use crate::following::{Outbox, Phase, Start, check_outbox_name};
 use crate::health::{Began, Running, RunningCell};
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::BoxError;
-use crate::recording::{BoxFuture, Invalid, Mark};
+use crate::recording::{BoxFuture, Checkpoint, Invalid};
 
 /// An outbox that a runner drains: its application, its name, and the function that sends an event.
 ///
@@ -183,7 +183,7 @@ trait Drain: Send {
         time_max: Duration,
     ) -> BoxFuture<'a, Result<Drained>>;
 
-    fn checkpoint(&self) -> Option<Mark>;
+    fn checkpoint(&self) -> Option<Checkpoint>;
 }
 
 /// The result of attempting the next event.
@@ -198,7 +198,7 @@ struct Opened<E, F> {
     outbox: Outbox<E>,
     deliver: Arc<F>,
     /// The event that was delivered, until that is recorded.
-    sent: Option<Mark>,
+    sent: Option<Checkpoint>,
 }
 
 impl<E, F, Fut> Drain for Opened<E, F>
@@ -217,9 +217,9 @@ where
             let Some(event) = self.outbox.next_shared().await? else {
                 return Ok(Drained::Nothing);
             };
-            let mark = event.mark();
+            let checkpoint = event.checkpoint();
             // If the store failed to record the delivery, the event is not sent again.
-            if self.sent != Some(mark) {
+            if self.sent != Some(checkpoint) {
                 let stored = event.stored.clone();
                 let began = Began::new("delivery", Arc::clone(upstream), stored, None, time_max);
                 let deliver = Arc::clone(&self.deliver);
@@ -234,19 +234,19 @@ where
                     }
                 };
                 if let Some(failure) = failure {
-                    let position = mark.position;
+                    let position = checkpoint.position;
                     return Ok(Drained::Failed(format!(
                         "the event at {position} could not be delivered: {failure}"
                     )));
                 }
-                self.sent = Some(mark);
+                self.sent = Some(checkpoint);
             }
             self.outbox.delivered().await?;
             Ok(Drained::Delivered)
         })
     }
 
-    fn checkpoint(&self) -> Option<Mark> {
+    fn checkpoint(&self) -> Option<Checkpoint> {
         self.outbox.checkpoint()
     }
 }
@@ -263,7 +263,7 @@ pub struct OutboxStatus {
     /// failure.
     pub phase: Phase,
     /// The position up to which everything is delivered, as known to this process.
-    pub checkpoint: Option<Mark>,
+    pub checkpoint: Option<Checkpoint>,
     /// Number of events delivered by this process.
     pub delivered: u64,
     /// Number of consecutive failures.

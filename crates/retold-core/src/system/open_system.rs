@@ -11,7 +11,7 @@ use crate::application::{Application, Error, Result};
 use crate::domain::{Clock, IdSource};
 use crate::following::{Follower, FollowerRecord, Lane, Pipeline};
 use crate::health::{Finding, FindingKind, Trouble};
-use crate::projection::{ProjectionOutline, ProjectionPipeline, ViewKeeper};
+use crate::projection::{ProjectionOutline, ProjectionPipeline, ViewStore};
 use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
 /// What a system needs to run: the stores of its logs, the sources of its commands' times and ids,
@@ -32,7 +32,7 @@ pub struct Infrastructure {
     log_ids: BTreeMap<String, LogId>,
     clock: Option<Arc<dyn Clock>>,
     ids: Option<Arc<dyn IdSource>>,
-    views: Vec<Arc<dyn ViewKeeper>>,
+    views: Vec<Arc<dyn ViewStore>>,
     deliveries: Vec<Delivery>,
     open_wait_max: Duration,
 }
@@ -98,8 +98,8 @@ impl Infrastructure {
 
     /// Adds this view of the log that its projection names.
     #[must_use]
-    pub fn view(mut self, keeper: Arc<dyn ViewKeeper>) -> Self {
-        self.views.push(keeper);
+    pub fn view(mut self, view_store: Arc<dyn ViewStore>) -> Self {
+        self.views.push(view_store);
         self
     }
 
@@ -177,7 +177,7 @@ pub enum Opening {
 pub struct OpenSystem {
     system: System,
     applications: Arc<[Application]>,
-    views: Arc<[Arc<dyn ViewKeeper>]>,
+    views: Arc<[Arc<dyn ViewStore>]>,
     deliveries: Arc<[Delivery]>,
 }
 
@@ -314,21 +314,21 @@ impl OpenSystem {
         outboxes.collect()
     }
 
-    /// Returns the outlines of the views of logs of this system, in the order in which the views were
-    /// given.
+    /// Returns the outlines of the views of logs of this system, in the order in which the views
+    /// were given.
     pub(super) fn views(&self) -> impl Iterator<Item = &ProjectionOutline> {
-        let outlines = self.views.iter().map(|keeper| keeper.outline());
+        let outlines = self.views.iter().map(|view_store| view_store.outline());
         outlines.filter(|outline| self.system.index_of(&outline.upstream).is_some())
     }
 
     /// Returns a pipeline for each view with the index of the application whose log it folds, in
     /// the order in which the views were given.
     pub fn projections(&self) -> Vec<(usize, ProjectionPipeline)> {
-        let views = self.views.iter().filter_map(|keeper| {
-            let index = self.system.index_of(&keeper.outline().upstream)?;
+        let views = self.views.iter().filter_map(|view_store| {
+            let index = self.system.index_of(&view_store.outline().upstream)?;
             let application = &self.applications[index];
             let pipeline =
-                ProjectionPipeline::new(Arc::clone(application.recorder()), Arc::clone(keeper));
+                ProjectionPipeline::new(Arc::clone(application.recorder()), Arc::clone(view_store));
             Some((index, pipeline.knowing_types_of(application)))
         });
         views.collect()

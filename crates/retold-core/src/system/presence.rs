@@ -46,8 +46,8 @@ pub fn holder() -> Arc<str> {
     format!("process {process}/{id}").into()
 }
 
-/// Returns the leases by which a runner in one process is visible, each with its store: one for each
-/// follower, for the timers of each application and for each view.
+/// Returns the leases by which a runner in one process is visible, each with its store: one for
+/// each follower, for the timers of each application and for each view.
 pub fn presence_leases(
     open: &OpenSystem,
     infrastructure: &Infrastructure,

@@ -20,8 +20,8 @@ use super::presence::Presence;
 use crate::application::{Application, Conductor, Error, Result};
 use crate::following::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
 use crate::following::{
-    Follower, FollowerOperator, FollowerStatus, Phase, Pipeline, StartingMark, StatusCell, Step,
-    Timers,
+    Follower, FollowerOperator, FollowerStatus, Phase, Pipeline, StartingCheckpoint, StatusCell,
+    Step, Timers,
 };
 use crate::health::{Finding, FindingKind, Health, Trouble};
 use crate::projection::{ProjectionHandle, ProjectionPipeline};
@@ -378,7 +378,7 @@ impl SingleThread {
         &self,
         application: &str,
         follower: &str,
-        starts: &[StartingMark],
+        starts: &[StartingCheckpoint],
     ) -> Result<()> {
         self.operator(application, follower)?.reset(starts).await?;
         self.catch_up().await
@@ -437,9 +437,10 @@ impl Work {
         for (log, readers) in self.readers.iter().enumerate() {
             let reached = readers.iter().flat_map(|(follower, upstream)| {
                 let pipelines = &self.followers[*follower].pipelines;
-                pipelines.iter().map(|it| it.reached_mark(*upstream))
+                pipelines.iter().map(|it| it.reached_checkpoint(*upstream))
             });
-            let least = reached.min_by_key(|mark| mark.map(|mark| mark.position));
+            let least =
+                reached.min_by_key(|checkpoint| checkpoint.map(|checkpoint| checkpoint.position));
             if let Some(Some(least)) = least {
                 self.queue.begin(log, least);
             }
@@ -669,8 +670,8 @@ impl Work {
                 let worker = &mut self.followers[follower];
                 let pipeline = &mut worker.pipelines[partition];
                 for (upstream, log) in worker.upstreams.iter().enumerate() {
-                    if let Some(mark) = self.queue.queued(*log) {
-                        pipeline.pass(upstream, mark);
+                    if let Some(checkpoint) = self.queue.queued(*log) {
+                        pipeline.pass(upstream, checkpoint);
                     }
                 }
                 if !pipeline.is_rest_due() {

@@ -140,7 +140,7 @@ async fn models_compose() {
         .await
         .unwrap();
     assert_eq!(recorded.positions.count(), 2);
-    assert_eq!(recorded.mark, bank.head().await.unwrap().mark);
+    assert_eq!(recorded.checkpoint, bank.head().await.unwrap().checkpoint);
     assert_eq!(
         bank.get(two).await.unwrap().version,
         Version::new(1).unwrap()
@@ -178,8 +178,8 @@ async fn a_repeated_decision_records_nothing() {
     let second = decide("2").await.unwrap();
     assert!(second.is_repeated());
     assert_eq!(
-        (second.positions, second.mark),
-        (first.positions, first.mark)
+        (second.positions, second.checkpoint),
+        (first.positions, first.checkpoint)
     );
 }
 
@@ -237,7 +237,7 @@ async fn a_view_is_refreshed_by_what_is_new() {
     view.refresh(&bank).await.unwrap();
     assert_eq!(view.state.0, AccountCount(1));
     assert_eq!(view.state.1.owner, "ann");
-    assert_eq!(view.read_to, bank.head().await.unwrap().mark);
+    assert_eq!(view.read_to, bank.head().await.unwrap().checkpoint);
 }
 
 #[tokio::test]

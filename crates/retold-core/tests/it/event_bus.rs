@@ -51,9 +51,9 @@ async fn what_is_published_is_recorded_before_subscribers_are_notified() {
     let mut dogs = bus.subscribe::<DogEvent>();
     let rex = Id::<Dog>::new(Uuid::from_u128(7));
     let events = (registered("Rex").to(&rex), trick_added("sit").to(&rex));
-    let mark = bus.publish(events).await.unwrap();
-    assert_eq!(mark, app.head().await.unwrap().mark);
-    assert_eq!(mark.map(|it| it.position.get()), Some(2));
+    let checkpoint = bus.publish(events).await.unwrap();
+    assert_eq!(checkpoint, app.head().await.unwrap().checkpoint);
+    assert_eq!(checkpoint.map(|it| it.position.get()), Some(2));
     assert_eq!(
         *soon(dogs.next()).await.unwrap().unwrap(),
         registered("Rex")

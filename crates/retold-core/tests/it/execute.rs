@@ -32,7 +32,7 @@ async fn a_dog_is_created_taught_and_read() -> Result<(), Error> {
     let recorded = school.execute(fido, |dog| dog.add_trick(&trick)).await?;
     assert_eq!(recorded.version, Some(version(2)));
     assert_eq!(recorded.outcome, Outcome::Recorded);
-    assert_eq!(recorded.mark, school.head().await?.mark);
+    assert_eq!(recorded.checkpoint, school.head().await?.checkpoint);
     let dog = school.get(fido).await?;
     assert_eq!(dog.version, version(2));
     assert_eq!(
@@ -164,8 +164,8 @@ async fn a_repeated_command_records_nothing() {
         let second = teach(school).await.unwrap();
         assert!(second.is_repeated());
         assert_eq!(
-            (second.positions, second.version, second.mark),
-            (first.positions, first.version, first.mark)
+            (second.positions, second.version, second.checkpoint),
+            (first.positions, first.version, first.checkpoint)
         );
     }
     // A creation is another command than one on the aggregate that it created.

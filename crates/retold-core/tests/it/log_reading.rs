@@ -250,7 +250,10 @@ async fn unknown_topics_are_returned_skipped_or_an_error() {
     assert_eq!(soon(subscription.next()).await.unwrap().position().get(), 1);
     for _ in 0..2 {
         assert!(soon(subscription.next()).await.is_err());
-        assert_eq!(subscription.mark().map(|it| it.position.get()), Some(1));
+        assert_eq!(
+            subscription.checkpoint().map(|it| it.position.get()),
+            Some(1)
+        );
     }
     assert_eq!(
         subscription.pass_over().map(|it| it.position().get()),

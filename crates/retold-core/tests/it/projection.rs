@@ -64,10 +64,10 @@ async fn events_are_taken_once_and_in_order() {
     for name in &names {
         teach(&school, name).await;
     }
-    let mark = pipeline.catch_up().await.unwrap().unwrap();
-    assert_eq!(mark.position.get(), 20);
+    let checkpoint = pipeline.catch_up().await.unwrap().unwrap();
+    assert_eq!(checkpoint.position.get(), 20);
     assert_eq!(*view.guard(), names);
-    assert_eq!(view.guard().checkpoint(), Some(mark));
+    assert_eq!(view.guard().checkpoint(), Some(checkpoint));
     assert!(pipeline.step().await.unwrap().is_caught_up);
     assert_eq!(*view.guard(), names);
 }
@@ -86,8 +86,8 @@ async fn events_of_other_topics_and_without_the_tag_are_not_decoded() {
         .tag("trick:fetch");
     let mut pipeline = ProjectionPipeline::new(log.clone(), view.keep(projection).unwrap());
     // The payload of the dog's event has no trick: decoded, it would be poison.
-    let mark = pipeline.catch_up().await.unwrap().unwrap();
-    assert_eq!(mark.position.get(), 4);
+    let checkpoint = pipeline.catch_up().await.unwrap().unwrap();
+    assert_eq!(checkpoint.position.get(), 4);
     assert_eq!(view.read(|count| *count), 0);
     let status = pipeline.handle().status().await.unwrap();
     assert_eq!(status.checkpoint, None, "nothing was to be recorded");
@@ -157,7 +157,7 @@ async fn poison_stops_by_default_until_it_is_skipped() {
     assert!(matches!(waited, Err(ProjectionError::Poison { .. })));
 
     let skipped = pipeline.pass_over().await.unwrap().unwrap();
-    assert_eq!(skipped.mark.position.get(), 4);
+    assert_eq!(skipped.checkpoint.position.get(), 4);
     pipeline.catch_up().await.unwrap();
     assert_eq!(*view.guard(), ["sit", "fetch"]);
     assert_eq!(handle.skipped(None, 10).await.unwrap(), [skipped]);
@@ -177,12 +177,15 @@ async fn poison_may_be_skipped_and_is_listed() {
     let handle = pipeline.handle();
     assert_eq!(handle.status().await.unwrap().skipped, 3);
     let first = handle.skipped(None, 2).await.unwrap();
-    let positions: Vec<_> = first.iter().map(|it| it.mark.position.get()).collect();
+    let positions: Vec<_> = first
+        .iter()
+        .map(|it| it.checkpoint.position.get())
+        .collect();
     assert_eq!(positions, [2, 6]);
     assert_eq!(&*first[0].topic, "DogEvent.TrickAdded");
     assert_eq!(&*first[0].error, "this trick is not taught");
     let rest = handle
-        .skipped(Some(first[1].mark.position), 10)
+        .skipped(Some(first[1].checkpoint.position), 10)
         .await
         .unwrap();
     assert_eq!(rest.len(), 1);
@@ -292,7 +295,7 @@ async fn a_handler_that_fails_leaves_the_view_as_it_was() {
             let step = pipeline.step().await;
             let guard = view.guard();
             if guard.version() == 2 {
-                let reached = guard.checkpoint().map(|mark| mark.position);
+                let reached = guard.checkpoint().map(|checkpoint| checkpoint.position);
                 let known = taken.iter().rev().find(|(it, _)| Some(*it) <= reached);
                 let known = known.map(|(_, tricks)| tricks.clone()).unwrap_or_default();
                 assert_eq!(*guard, known, "round {round}: {step:?}");
@@ -398,10 +401,10 @@ async fn racing_pipelines_take_each_event_once() {
         .zip(versions)
         .map(|(number, version)| {
             let log = Unsteady::new(school.recorder().clone(), seed + number);
-            let keeper = view.keep(tricks(version)).unwrap();
+            let view_store = view.keep(tricks(version)).unwrap();
             let mut random = fastrand::Rng::with_seed(seed - number);
             tokio::spawn(async move {
-                let mut pipeline = ProjectionPipeline::new(log, keeper).page_size(7);
+                let mut pipeline = ProjectionPipeline::new(log, view_store).page_size(7);
                 loop {
                     let polls = random.u8(0..20);
                     let step = interrupted(polls, pipeline.step()).await;
@@ -410,7 +413,8 @@ async fn racing_pipelines_take_each_event_once() {
                         Some(Err(ProjectionError::Superseded { .. })) => return,
                         Some(Err(error)) => panic!("{error}"),
                         Some(Ok(step)) => {
-                            if step.read_to.map(|mark| mark.position.get()) == Some(200) {
+                            if step.read_to.map(|checkpoint| checkpoint.position.get()) == Some(200)
+                            {
                                 return;
                             }
                         }
@@ -466,31 +470,32 @@ fn count(version: u32) -> Projection<MemoryView<u64>> {
 async fn a_log_that_was_replaced_cut_or_restored_is_diverged() {
     const TOPIC: &str = "DogEvent.Walked";
     let view = MemoryView::<u64>::new();
-    let keeper = view.keep(count(1)).unwrap();
+    let view_store = view.keep(count(1)).unwrap();
     let store = MemoryStore::new();
     let log = log_of("log", &store).await;
     append(&*log, TOPIC, 2).await;
     let older = store.fork();
     append(&*log, TOPIC, 2).await;
-    let mut pipeline = ProjectionPipeline::new(log.clone(), keeper.clone());
-    let mark = pipeline.catch_up().await.unwrap().unwrap();
+    let mut pipeline = ProjectionPipeline::new(log.clone(), view_store.clone());
+    let checkpoint = pipeline.catch_up().await.unwrap().unwrap();
 
     let cut = log_of("log", &older).await;
     let replaced = log_of("log", &MemoryStore::new()).await;
     append(&*replaced, TOPIC, 9).await;
     for other in [cut.clone(), replaced] {
-        let mut pipeline = ProjectionPipeline::new(other, keeper.clone());
+        let mut pipeline = ProjectionPipeline::new(other, view_store.clone());
         let error = pipeline.step().await.unwrap_err();
-        let is_meant = matches!(&error, ProjectionError::Diverged { mark: it, .. } if *it == mark);
+        let is_meant =
+            matches!(&error, ProjectionError::Diverged { checkpoint: it, .. } if *it == checkpoint);
         assert!(is_meant, "{error}");
-        let waited = soon(pipeline.handle().wait_for(mark.position)).await;
+        let waited = soon(pipeline.handle().wait_for(checkpoint.position)).await;
         assert!(matches!(waited, Err(ProjectionError::Diverged { .. })));
         assert!(matches!(Error::from(error), Error::Diverged { .. }));
         assert_eq!(view.read(|count| *count), 4, "nothing was applied");
     }
     // Other events at the same positions.
     append(&*cut, TOPIC, 5).await;
-    let mut pipeline = ProjectionPipeline::new(cut, keeper);
+    let mut pipeline = ProjectionPipeline::new(cut, view_store);
     let error = pipeline.step().await.unwrap_err();
     assert!(
         matches!(error, ProjectionError::Diverged { found: Some(_), .. }),
@@ -547,8 +552,8 @@ async fn the_status_shows_lag_and_errors() {
     let store = MemoryStore::new().with_clock(clock.clone());
     let log = log_of("log", &store).await;
     let view = MemoryView::<u64>::new();
-    let keeper = view.keep(count(1)).unwrap();
-    let mut pipeline = ProjectionPipeline::new(log.clone(), keeper)
+    let view_store = view.keep(count(1)).unwrap();
+    let mut pipeline = ProjectionPipeline::new(log.clone(), view_store)
         .page_size(2)
         .clock(clock.clone());
     let handle = pipeline.handle();
@@ -590,8 +595,8 @@ async fn what_is_declared_wrongly_is_invalid() {
         assert!(error.to_string().contains(part), "{error}");
     }
     let other = log_of("other", &MemoryStore::new()).await;
-    let keeper = view.keep(count(1)).unwrap();
-    let error = ProjectionPipeline::new(other, keeper)
+    let view_store = view.keep(count(1)).unwrap();
+    let error = ProjectionPipeline::new(other, view_store)
         .step()
         .await
         .unwrap_err();
@@ -615,8 +620,8 @@ async fn several_handlers_act_in_order() {
         .on::<DogEvent>(handler("first"))
         .on::<DogEvent>(handler("second"));
     let view = MemoryView::new();
-    let keeper = view.keep(projection).unwrap();
-    let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), keeper);
+    let view_store = view.keep(projection).unwrap();
+    let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), view_store);
     pipeline.catch_up().await.unwrap();
     assert_eq!(
         *order.lock().unwrap(),

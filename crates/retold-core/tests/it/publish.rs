@@ -46,7 +46,7 @@ async fn a_commit_is_published_with_its_events_and_positions() {
         .map(|it| (it.position(), it.id()))
         .collect();
     assert_eq!(reported, recorded);
-    assert_eq!(committed.mark(), app.head().await.unwrap().mark);
+    assert_eq!(committed.checkpoint(), app.head().await.unwrap().checkpoint);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn what_is_published_is_recorded() {
     }
     assert_eq!(
         reported.len() as u64,
-        app.head().await.unwrap().mark.unwrap().position.get()
+        app.head().await.unwrap().checkpoint.unwrap().position.get()
     );
     assert!(commits.next_reported().unwrap().is_none());
 }

@@ -249,7 +249,7 @@ async fn requests_under_one_id_are_executed_once_under_races() {
         let first = &answers[0];
         assert!(answers.iter().all(|it| it.positions == first.positions));
         assert!(answers.iter().all(|it| it.version == first.version));
-        assert!(answers.iter().all(|it| it.mark == first.mark));
+        assert!(answers.iter().all(|it| it.checkpoint == first.checkpoint));
         let cents = [
             banks[0].get(&id).await.unwrap(),
             banks[1].get(&id).await.unwrap(),

@@ -190,10 +190,13 @@ async fn a_view_reports_that_the_log_diverged() {
     log.is_restored.store(true, Ordering::SeqCst);
     for found_there in [false, true] {
         let refreshed = view.refresh(&bank).await;
-        let Err(Error::Diverged { mark, found, .. }) = refreshed else {
+        let Err(Error::Diverged {
+            checkpoint, found, ..
+        }) = refreshed
+        else {
             panic!("{refreshed:?}");
         };
-        assert_eq!((Some(mark), found.is_some()), (before, found_there));
+        assert_eq!((Some(checkpoint), found.is_some()), (before, found_there));
         racing::append(&*log.copy, "AccountEvent.Any", 1).await;
     }
 }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use retold_core::application::{Error, LogReader, Signal, Subscription};
 use retold_core::domain::{IdSource, UuidV7Source};
 use retold_core::recording::{
-    EventId, LogId, Mark, MemoryStore, Position, Query, Recorder, Store, StoredEvent,
+    Checkpoint, EventId, LogId, MemoryStore, Position, Query, Recorder, Store, StoredEvent,
 };
 
 use crate::racing::{append, log, seed, soon, write};
@@ -121,17 +121,17 @@ async fn racing_subscribers_skip_and_double_nothing() {
     }
 }
 
-/// Goal: a subscription that restarts from the last mark receives the following events, once.
-/// Method: restart after every few events, at marks in the middle and at the end of pages.
+/// Goal: a subscription that restarts from the last checkpoint receives the following events, once.
+/// Method: restart after every few events, at checkpoints in the middle and at the end of pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mark_is_where_the_next_one_resumes() {
+async fn a_checkpoint_is_where_the_next_one_resumes() {
     let mut random = fastrand::Rng::with_seed(seed());
     let log = log().await;
     let reader = LogReader::new(log.clone());
     let writer = tokio::spawn(write(log.clone(), random.u64(..), 100));
     let query = Query::topic("odd").or(Query::topic(LAST));
     let mut taken = Vec::new();
-    let mut mark = None;
+    let mut checkpoint = None;
     let mut is_over = false;
     let writer = tokio::spawn(async move {
         writer.await.unwrap();
@@ -140,12 +140,12 @@ async fn a_mark_is_where_the_next_one_resumes() {
     while !is_over {
         let size = random.usize(1..8);
         let selection = reader.stored().matching(query.clone()).page_size(size);
-        let mut subscription = selection.subscribe().after(mark).await.unwrap();
+        let mut subscription = selection.subscribe().after(checkpoint).await.unwrap();
         for _ in 0..random.usize(1..10) {
             let event = soon(subscription.next()).await.unwrap();
             assert!(
                 subscription
-                    .mark()
+                    .checkpoint()
                     .is_some_and(|it| it.position >= event.position())
             );
             is_over = event.topic() == LAST;
@@ -154,18 +154,18 @@ async fn a_mark_is_where_the_next_one_resumes() {
                 break;
             }
         }
-        mark = subscription.mark();
+        checkpoint = subscription.checkpoint();
     }
     writer.await.unwrap();
     assert!(taken == ids(&reader, query).await);
 }
 
 #[tokio::test]
-async fn a_mark_of_another_history_is_reported() {
+async fn a_checkpoint_of_another_history_is_reported() {
     let log = log().await;
     append(&*log, "a", 3).await;
     let reader = LogReader::new(log);
-    let foreign = Mark {
+    let foreign = Checkpoint {
         position: Position::new(2).unwrap(),
         event_id: EventId::new(UuidV7Source.next_id()),
     };
@@ -175,10 +175,12 @@ async fn a_mark_of_another_history_is_reported() {
         .after(foreign)
         .await
         .unwrap_err();
-    assert!(matches!(&error, Error::Diverged { mark, found: Some(_), .. } if *mark == foreign));
+    assert!(
+        matches!(&error, Error::Diverged { checkpoint, found: Some(_), .. } if *checkpoint == foreign)
+    );
     assert!(error.to_string().contains("has diverged"), "{error}");
 
-    let beyond = Mark {
+    let beyond = Checkpoint {
         position: Position::new(9).unwrap(),
         ..foreign
     };
@@ -212,8 +214,8 @@ async fn a_subscriber_hears_when_it_caught_up_and_fell_behind() {
         for _ in 0..count {
             text += &match soon(subscription.next_signal()).await.unwrap() {
                 Signal::Event(event) => format!("{} ", event.position()),
-                Signal::CaughtUp(mark) => {
-                    assert_eq!(mark, subscription.mark());
+                Signal::CaughtUp(checkpoint) => {
+                    assert_eq!(checkpoint, subscription.checkpoint());
                     "up ".into()
                 }
                 Signal::FellBehind => "behind ".into(),
@@ -238,7 +240,9 @@ async fn a_filtered_subscription_advances_over_unselected_events() {
         .matching(Query::topic("a"));
     let mut subscription = selection.subscribe().await.unwrap();
     let signal = soon(subscription.next_signal()).await.unwrap();
-    assert!(matches!(signal, Signal::CaughtUp(Some(mark)) if mark.position.get() == 50));
+    assert!(
+        matches!(signal, Signal::CaughtUp(Some(checkpoint)) if checkpoint.position.get() == 50)
+    );
     append(&*log, "other", 50).await;
     append(&*log, "a", 1).await;
     append(&*log, "other", 9).await;
@@ -246,7 +250,7 @@ async fn a_filtered_subscription_advances_over_unselected_events() {
         soon(subscription.next()).await.unwrap().position().get(),
         101
     );
-    assert_eq!(subscription.mark().unwrap().position.get(), 110);
+    assert_eq!(subscription.checkpoint().unwrap().position.get(), 110);
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use retold_core::recording::limits::FINDINGS_MAX;
 use retold_core::recording::{
-    Append, BoxFuture, Corrupt, EventId, FollowerKey, Head, LogId, LogRead, Mark, MemoryStore,
-    NewEvent, Page, Position, Query, RecordError, RecordedStretch, Recorder, RecorderLayer, Report,
-    Stage, Store, StoredEvent, StoredEventParts, StreamEntry, StreamRead, Stretch, StretchRead,
-    Version, verify_log,
+    Append, BoxFuture, Checkpoint, Corrupt, EventId, FollowerKey, Head, LogId, LogRead,
+    MemoryStore, NewEvent, Page, Position, ProcessedRange, Query, RangeRead, RecordError,
+    RecordedRange, Recorder, RecorderLayer, Report, Stage, Store, StoredEvent, StoredEventParts,
+    StreamEntry, StreamRead, Version, verify_log,
 };
 use uuid::Uuid;
 
@@ -49,8 +49,8 @@ enum Lie {
     GhostTopic,
     /// The head counts one topic too few.
     TopicsMiscounted,
-    /// A stretch is missing from the history.
-    StretchGap,
+    /// A processed range is missing from the history.
+    RangeGap,
     /// There is no checkpoint.
     NoCheckpoint,
 }
@@ -146,8 +146,8 @@ impl RecorderLayer for Liar {
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
         Box::pin(async move {
             let mut head = self.inner.head().await?;
-            if let (Lie::HeadBeyond, Some(mark)) = (self.lie, &mut head.mark) {
-                mark.position = Position::new(9).unwrap();
+            if let (Lie::HeadBeyond, Some(checkpoint)) = (self.lie, &mut head.checkpoint) {
+                checkpoint.position = Position::new(9).unwrap();
             }
             if self.lie == Lie::TopicsMiscounted {
                 head.topic_count -= 1;
@@ -196,23 +196,23 @@ impl RecorderLayer for Liar {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         match self.lie {
             Lie::NoCheckpoint => Box::pin(std::future::ready(Ok(None))),
             _ => self.inner.checkpoint(follower, upstream),
         }
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        read: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
         Box::pin(async move {
-            let mut stretches = self.inner.stretches(read).await?;
-            if self.lie == Lie::StretchGap {
-                stretches.retain(|it| it.ordinal != 2);
+            let mut ranges = self.inner.processed_ranges(read).await?;
+            if self.lie == Lie::RangeGap {
+                ranges.retain(|it| it.ordinal != 2);
             }
-            Ok(stretches)
+            Ok(ranges)
         })
     }
 }
@@ -225,28 +225,28 @@ fn event(number: u128, topic: &'static str) -> NewEvent {
     NewEvent::new(event_id(number), topic, &b"{}"[..])
 }
 
-fn stretch(after: u64, to: u64) -> Stretch {
-    let to = Mark {
+fn processed(after: u64, to: u64) -> ProcessedRange {
+    let to = Checkpoint {
         position: Position::new(to).unwrap(),
         event_id: event_id(u128::from(to)),
     };
     let upstream = Uuid::from_u128(7).into();
-    Stretch::new(FollowerKey::new("f@1"), upstream, Position::new(after), to)
+    ProcessedRange::new(FollowerKey::new("f@1"), upstream, Position::new(after), to)
 }
 
-/// Five events in three appends, of two streams and none; three stretches.
+/// Five events in three appends, of two streams and none; three processed ranges.
 async fn log() -> Arc<dyn Recorder> {
     let store = MemoryStore::new();
     let log = store.open("log", Uuid::from_u128(1).into()).await.unwrap();
     let appends = [
-        Append::of([event(1, "A").stream("dog/1").tag("red")]).stretch(stretch(0, 3)),
+        Append::of([event(1, "A").stream("dog/1").tag("red")]).processed_range(processed(0, 3)),
         Append::of([
             event(2, "B").stream("dog/1"),
             event(3, "A").stream("cat/1").tag("red").tag("blue"),
         ])
-        .stretch(stretch(3, 4)),
+        .processed_range(processed(3, 4)),
         Append::of([event(4, "B"), event(5, "B").stream("dog/1").tag("blue")])
-            .stretch(stretch(4, 9)),
+            .processed_range(processed(4, 9)),
     ];
     for append in appends {
         log.append(append).await.unwrap();
@@ -275,14 +275,14 @@ async fn a_sound_log_is_sound_and_counted() {
 
     assert!(report.is_sound(), "{:?}", report.findings);
     assert_eq!((report.events, report.streams, report.topics), (5, 2, 2));
-    assert_eq!((report.tags, report.stretches), (2, 3));
+    assert_eq!((report.tags, report.ranges), (2, 3));
     stages.dedup();
     let all = [
         Stage::Events,
         Stage::Streams,
         Stage::Topics,
         Stage::Tags,
-        Stage::Stretches,
+        Stage::Ranges,
     ];
     assert_eq!(stages, all);
 }
@@ -353,8 +353,11 @@ async fn each_damage_is_found_and_named() {
             Lie::GhostStream,
             "stream \"ghost/1\": it is in the list of streams",
         ),
-        (Lie::StretchGap, "stretch 3: it follows stretch 1"),
-        (Lie::StretchGap, "it begins after 4, but f@1 had ended at 3"),
+        (
+            Lie::RangeGap,
+            "processed range 3: it follows processed range 1",
+        ),
+        (Lie::RangeGap, "it begins after 4, but f@1 had ended at 3"),
         (Lie::NoCheckpoint, "follower f@1: its checkpoint"),
     ];
     for (lie, expected) in cases {

@@ -9,7 +9,7 @@ use retold_core::recording::RecordError;
 use tokio::sync::watch;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::herald::CHANNEL;
+use super::notifier::CHANNEL;
 use crate::error::{Refusal, of_statement};
 use crate::log::Logs;
 use crate::options::{

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use retold_core::projection::{Projection, ProjectionError, ProjectionPipeline};
-use retold_core::recording::{Invalid, Mark, Position, RecordError, Recorder, StoredEvent};
+use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, Recorder, StoredEvent};
 
 use super::views::PostgresViews;
 use super::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
@@ -144,8 +144,8 @@ impl Inline {
     /// Makes the projections over a log process all of its events.
     pub(crate) async fn catch_up(&self, log: &Arc<dyn Recorder>) -> Result<(), RecordError> {
         for declared in self.of(log.log_name()) {
-            let keeper = self.views.keeper(declared.clone());
-            let pipeline = ProjectionPipeline::new(log.clone(), keeper);
+            let view_store = self.views.view_store(declared.clone());
+            let pipeline = ProjectionPipeline::new(log.clone(), view_store);
             let mut pipeline = pipeline.page_size(INLINE_PAGE_EVENTS);
             pipeline.catch_up().await.map_err(of_projection)?;
         }
@@ -164,7 +164,7 @@ impl Inline {
         let mut read: Option<(u64, Vec<StoredEvent>)> = None;
         for declared in self.of(name) {
             let checkpoint = claim(work, declared, born).await?;
-            let from = Position::number(checkpoint.map(|mark| mark.position));
+            let from = Position::number(checkpoint.map(|checkpoint| checkpoint.position));
             if appended.first.get() > from + 1 + INLINE_LAG_MAX {
                 return Err(Hindrance::Behind);
             }
@@ -178,7 +178,9 @@ impl Inline {
             let events = read.as_ref().map_or(&[][..], |(_, events)| events);
             let events = match (checkpoint, events.split_first()) {
                 (None, _) => events,
-                (Some(mark), Some((first, events))) if first.mark() == mark => events,
+                (Some(checkpoint), Some((first, events))) if first.checkpoint() == checkpoint => {
+                    events
+                }
                 // Catching up reports the problem.
                 (Some(_), _) => return Err(Hindrance::Behind),
             };
@@ -204,7 +206,7 @@ async fn claim(
     work: &Work<'_>,
     declared: &Declared,
     born: Born,
-) -> Result<Option<Mark>, Hindrance> {
+) -> Result<Option<Checkpoint>, Hindrance> {
     match declared.claim(work).await {
         Ok(Some(entry)) if entry.is_seen && entry.upstream == born.id => Ok(entry.checkpoint),
         // Dropped, discarded, or of another log: catching up reports which.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use retold_core::domain::Timestamp;
 use retold_core::projection::SkippedEvent;
-use retold_core::recording::{EventId, LogId, Mark, Position, ViewEntry};
+use retold_core::recording::{Checkpoint, EventId, LogId, Position, ViewEntry};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
@@ -60,7 +60,7 @@ macro_rules! columns {
 pub(crate) struct Entry {
     pub(crate) version: u32,
     pub(crate) upstream: LogId,
-    pub(crate) checkpoint: Option<Mark>,
+    pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) is_seen: bool,
     pub(super) tables: Vec<String>,
 }
@@ -216,7 +216,7 @@ impl Ledger<'_> {
 
     /// Moves the checkpoint of a claimed version, and ends the claim; returns false if there is
     /// none.
-    pub(super) async fn advance(&self, version: u32, to: Mark) -> Result<bool, Error> {
+    pub(super) async fn advance(&self, version: u32, to: Checkpoint) -> Result<bool, Error> {
         let advance =
             "UPDATE @.retold_projection SET position = $3, event_id = $4, unfinished = NULL
             WHERE name = $1 AND version = $2 AND unfinished = 1";
@@ -286,8 +286,8 @@ impl Ledger<'_> {
         let parameters: &[&(dyn ToSql + Sync)] = &[
             &self.name,
             &i64::from(version),
-            &skipped.mark.position.get().cast_signed(),
-            &skipped.mark.event_id.uuid(),
+            &skipped.checkpoint.position.get().cast_signed(),
+            &skipped.checkpoint.event_id.uuid(),
             &&*skipped.topic,
             &error,
             &skipped.at.as_micros(),
@@ -311,10 +311,10 @@ impl Ledger<'_> {
         let rows = self.rows(select, parameters).await?;
         let mut page = Vec::new();
         for row in &rows {
-            if let Some(mark) = mark(row, 0)? {
+            if let Some(checkpoint) = checkpoint(row, 0)? {
                 let (topic, error): (Arc<str>, Arc<str>) = (text(row, 2)?, text(row, 3)?);
                 let at = Timestamp::from_micros(row.try_get(4)?);
-                page.push(SkippedEvent::from_parts(mark, topic, error, at));
+                page.push(SkippedEvent::from_parts(checkpoint, topic, error, at));
             }
         }
         Ok(page)
@@ -325,12 +325,12 @@ fn text(row: &Row, column: usize) -> Result<Arc<str>, Error> {
     row.try_get::<_, &str>(column).map(Arc::from)
 }
 
-/// Reads a mark from this column and the next, if there is one.
-fn mark(row: &Row, column: usize) -> Result<Option<Mark>, Error> {
+/// Reads a checkpoint from this column and the next, if there is one.
+fn checkpoint(row: &Row, column: usize) -> Result<Option<Checkpoint>, Error> {
     let position: Option<i64> = row.try_get(column)?;
     let event_id: Option<uuid::Uuid> = row.try_get(column + 1)?;
     let position = position.and_then(|it| Position::new(it.cast_unsigned()));
-    Ok(position.zip(event_id).map(|(position, id)| Mark {
+    Ok(position.zip(event_id).map(|(position, id)| Checkpoint {
         position,
         event_id: EventId::new(id),
     }))
@@ -341,7 +341,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
     Ok(Entry {
         version: u32::try_from(version).unwrap_or(u32::MAX),
         upstream: LogId::new(row.try_get(1)?),
-        checkpoint: mark(row, 2)?,
+        checkpoint: checkpoint(row, 2)?,
         is_seen: row.try_get::<_, &str>(4)? == "seen",
         tables: row.try_get(5)?,
     })

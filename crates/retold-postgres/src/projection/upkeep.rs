@@ -1,4 +1,4 @@
-//! The upkeep of a view: the steps of a keeper, each in a transaction of its own.
+//! The upkeep of a view: the steps of a view store, each in a transaction of its own.
 //!
 //! A refused step leaves no trace, because its transaction is rolled back.
 
@@ -10,7 +10,9 @@ use retold_core::projection::{
     Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
     SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
 };
-use retold_core::recording::{Invalid, LogId, Mark, Position, RecordError, StoredEvent, ViewEntry};
+use retold_core::recording::{
+    Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent, ViewEntry,
+};
 use tokio_postgres::Error;
 
 use super::failure::{Halt, is_of_an_earlier_one, is_outdated, of_server, poison};
@@ -201,7 +203,7 @@ impl Declared {
         &self,
         connection: &mut Connection,
         upstream: LogId,
-        start: Option<Mark>,
+        start: Option<Checkpoint>,
     ) -> Result<Kept, Halt> {
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
@@ -340,7 +342,7 @@ impl Declared {
             let events = &page.events[..count];
             let to = match (&poison, events.last()) {
                 (None, _) => page.to,
-                (Some(_), Some(last)) => last.mark(),
+                (Some(_), Some(last)) => last.checkpoint(),
                 (Some(error), None) => {
                     let error = Arc::clone(error);
                     return Ok(Applied::Until { count, error });
@@ -368,7 +370,7 @@ impl Declared {
         &self,
         work: Work<'_>,
         events: &[StoredEvent],
-        to: Mark,
+        to: Checkpoint,
         look: Look,
     ) -> Result<Taken, Halt> {
         for (index, event) in events.iter().enumerate() {
@@ -465,7 +467,11 @@ impl Declared {
         let Some(last) = events.last() else {
             return Ok(None);
         };
-        match self.ledger(work).advance(self.version(), last.mark()).await {
+        match self
+            .ledger(work)
+            .advance(self.version(), last.checkpoint())
+            .await
+        {
             Ok(true) => Ok(None),
             Err(error) if !is_of_an_earlier_one(&error) => Err(error.into()),
             Ok(false) | Err(_) => Ok(Some(format!(
@@ -480,7 +486,7 @@ impl Declared {
     pub(crate) async fn skip(
         &self,
         connection: &mut Connection,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: &SkippedEvent,
     ) -> Result<Applied, Halt> {
         let work = Work::begin(connection, Purpose::Write).await?;
@@ -494,11 +500,11 @@ impl Declared {
         if ledger.count_skipped(self.version()).await? >= SKIPPED_EVENTS_MAX {
             return Err(Halt::Refused(self.invalid(format!(
                 "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
-                skipped.mark
+                skipped.checkpoint
             ))));
         }
         ledger.skip(self.version(), skipped).await?;
-        ledger.advance(self.version(), skipped.mark).await?;
+        ledger.advance(self.version(), skipped.checkpoint).await?;
         work.transaction.commit().await?;
         Ok(Applied::Whole)
     }
@@ -506,8 +512,8 @@ impl Declared {
     pub(crate) async fn switch(
         &self,
         connection: &mut Connection,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> Result<Switched, Halt> {
         let work = Work::begin(connection, Purpose::Write).await?;
@@ -520,7 +526,8 @@ impl Declared {
         if entry.checkpoint != after {
             return Ok(Switched::Elsewhere(entry.checkpoint));
         }
-        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        let position =
+            |checkpoint: Option<Checkpoint>| checkpoint.map(|checkpoint| checkpoint.position);
         let older = entries.iter().find(|it| it.is_seen);
         if let Some(older) = older.and_then(|it| it.checkpoint)
             && !entry.is_seen

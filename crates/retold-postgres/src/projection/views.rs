@@ -1,14 +1,14 @@
-//! Views as tables of PostgreSQL: the places for them, and the keepers that pipelines drive.
+//! Views as tables of PostgreSQL: the places for them, and the view stores that pipelines drive.
 
 use std::fmt;
 use std::sync::Arc;
 
 use retold_core::projection::{
     Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
-    SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage,
+    SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
 };
 use retold_core::recording::limits::check_page_limit;
-use retold_core::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError};
+use retold_core::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError};
 use tokio_postgres::Client;
 
 use super::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
@@ -138,7 +138,7 @@ impl PostgresViews {
         &self.home.schema
     }
 
-    /// Returns the keeper of this projection's version of its view, for a pipeline.
+    /// Returns the view store of this projection's version of its view, for a pipeline.
     ///
     /// # Errors
     ///
@@ -147,14 +147,14 @@ impl PostgresViews {
         &self,
         projection: Projection<Postgres>,
         tables: PostgresTables,
-    ) -> Result<Arc<dyn ViewKeeper>, Invalid> {
+    ) -> Result<Arc<dyn ViewStore>, Invalid> {
         let declared = Declared::new(Arc::new(projection), tables, self.home.clone());
         declared.check()?;
-        Ok(self.keeper(Arc::new(declared)))
+        Ok(self.view_store(Arc::new(declared)))
     }
 
-    pub(crate) fn keeper(&self, declared: Arc<Declared>) -> Arc<dyn ViewKeeper> {
-        Arc::new(PostgresKeeper {
+    pub(crate) fn view_store(&self, declared: Arc<Declared>) -> Arc<dyn ViewStore> {
+        Arc::new(PostgresViewStore {
             declared,
             views: self.clone(),
         })
@@ -201,12 +201,12 @@ impl fmt::Debug for PostgresViews {
 }
 
 /// Keeps one version of a view in a schema of PostgreSQL.
-struct PostgresKeeper {
+struct PostgresViewStore {
     declared: Arc<Declared>,
     views: PostgresViews,
 }
 
-impl PostgresKeeper {
+impl PostgresViewStore {
     /// Runs work on a connection, with a time limit.
     async fn work<T>(
         &self,
@@ -233,7 +233,7 @@ impl PostgresKeeper {
     }
 }
 
-impl PostgresKeeper {
+impl PostgresViewStore {
     async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,
@@ -248,7 +248,7 @@ impl PostgresKeeper {
     }
 }
 
-impl ViewKeeper for PostgresKeeper {
+impl ViewStore for PostgresViewStore {
     fn outline(&self) -> &ProjectionOutline {
         self.declared.outline()
     }
@@ -265,7 +265,7 @@ impl ViewKeeper for PostgresKeeper {
     fn begin(
         &self,
         upstream: LogId,
-        start: Option<Mark>,
+        start: Option<Checkpoint>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
         let work = self.write(async move |declared, connection| {
             declared.begin(connection, upstream, start).await
@@ -281,7 +281,7 @@ impl ViewKeeper for PostgresKeeper {
 
     fn skip(
         &self,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
         let work = self.write(async move |declared, connection| {
@@ -292,8 +292,8 @@ impl ViewKeeper for PostgresKeeper {
 
     fn switch(
         &self,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
         let work = self.write(async move |declared, connection| {

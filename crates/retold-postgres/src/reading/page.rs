@@ -8,7 +8,7 @@ use retold_core::domain::Timestamp;
 use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::{
-    Corrupt, Direction, EventId, LogId, LogRead, Mark, Page, PageEnd, Place, Position, Query,
+    Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Place, Position, Query,
     QueryItem, RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
 };
 use tokio_postgres::{Error, Row};
@@ -152,9 +152,11 @@ pub(crate) async fn log_page(
     log: Met<'_>,
     read: &LogRead,
 ) -> Result<Page, RecordError> {
-    let filling = Filling::new(log, read.check()?, read.direction).after(read.mark());
+    let filling = Filling::new(log, read.check()?, read.direction).after(read.checkpoint());
     let (key, id) = (log.key(), log.id());
-    let after = read.mark().map(|mark| number(mark.position.get()));
+    let after = read
+        .checkpoint()
+        .map(|checkpoint| number(checkpoint.position.get()));
     let until = read.until.map(Position::get);
     let (low, high) = asked(read.after.map(Position::get), until, read.direction);
     let until = until.and_then(|it| i64::try_from(it).ok());
@@ -208,8 +210,8 @@ pub(crate) async fn stream_page(
     log: Met<'_>,
     read: &StreamRead,
 ) -> Result<Page, RecordError> {
-    let (version, mark) = read.mark().unzip();
-    let filling = Filling::new(log, read.check()?, read.direction).after(mark);
+    let (version, checkpoint) = read.checkpoint().unzip();
+    let filling = Filling::new(log, read.check()?, read.direction).after(checkpoint);
     let until = read.until.map(Version::get);
     let (low, high) = asked(read.after.map(Version::get), until, read.direction);
     let until = until.and_then(|it| i64::try_from(it).ok());
@@ -325,15 +327,15 @@ struct Filling<'a> {
     events: Vec<StoredEvent>,
     size: usize,
     limit: usize,
-    head: Option<Mark>,
+    head: Option<Checkpoint>,
     topics: i64,
-    until: Option<Mark>,
+    until: Option<Checkpoint>,
     /// Whether the log exists, and whether it is on a standby.
     is_there: bool,
     is_standby: bool,
-    /// The mark that the log must have for the read to continue, and the event it has there.
-    mark: Option<Mark>,
-    after: Option<Mark>,
+    /// The checkpoint that the log must have for the read to continue, and the event it has there.
+    checkpoint: Option<Checkpoint>,
+    after: Option<Checkpoint>,
 }
 
 impl<'a> Filling<'a> {
@@ -352,13 +354,13 @@ impl<'a> Filling<'a> {
             until: None,
             is_there: false,
             is_standby: false,
-            mark: None,
+            checkpoint: None,
             after: None,
         }
     }
 
-    fn after(mut self, mark: Option<Mark>) -> Self {
-        self.mark = mark;
+    fn after(mut self, checkpoint: Option<Checkpoint>) -> Self {
+        self.checkpoint = checkpoint;
         self
     }
 
@@ -413,12 +415,12 @@ impl<'a> Filling<'a> {
         match row.try_get(0).map_err(damaged)? {
             HEAD => {
                 self.is_there = true;
-                self.head = mark(row)?;
+                self.head = checkpoint(row)?;
                 self.topics = row.try_get(4).map_err(damaged)?;
                 self.is_standby = row.try_get::<_, i32>(5).map_err(damaged)? == 1;
             }
-            UNTIL => self.until = mark(row)?,
-            AFTER => self.after = mark(row)?,
+            UNTIL => self.until = checkpoint(row)?,
+            AFTER => self.after = checkpoint(row)?,
             _ => {
                 let event = stored_event(row, self.log.born.id)?;
                 self.check(&event)?;
@@ -429,18 +431,20 @@ impl<'a> Filling<'a> {
         Ok(())
     }
 
-    /// Returns the mark that the page begins after, if the server is a standby that has not
+    /// Returns the checkpoint that the page begins after, if the server is a standby that has not
     /// replayed it yet.
-    fn not_replayed(&self) -> Option<Mark> {
+    fn not_replayed(&self) -> Option<Checkpoint> {
         let head = self.head.map(|head| head.position);
-        let is_ahead = |mark: &Mark| self.after.is_none() && Some(mark.position) > head;
-        self.mark.filter(|mark| self.is_standby && is_ahead(mark))
+        let is_ahead =
+            |checkpoint: &Checkpoint| self.after.is_none() && Some(checkpoint.position) > head;
+        self.checkpoint
+            .filter(|checkpoint| self.is_standby && is_ahead(checkpoint))
     }
 
-    /// Returns the page, if the log has the mark that it begins after.
+    /// Returns the page, if the log has the checkpoint that it begins after.
     fn proven(self) -> Result<Page, RecordError> {
-        if let Some(mark) = self.mark {
-            RecordError::check_mark(self.log.name, mark, self.after)?;
+        if let Some(checkpoint) = self.checkpoint {
+            RecordError::check_checkpoint(self.log.name, checkpoint, self.after)?;
         }
         Ok(self.finish())
     }
@@ -450,7 +454,7 @@ impl<'a> Filling<'a> {
         let end = self.end();
         let read_to = match (self.direction, end) {
             (Direction::Backward, _) => self.head,
-            (Direction::Forward, PageEnd::Full) => self.events.last().map(StoredEvent::mark),
+            (Direction::Forward, PageEnd::Full) => self.events.last().map(StoredEvent::checkpoint),
             (Direction::Forward, PageEnd::Complete) => self.until.or(self.head),
         };
         Page::new(self.events, read_to, end).topic_count(self.topics.cast_unsigned())
@@ -493,7 +497,7 @@ async fn page(
         connection.abandon();
     }
     match not_replayed {
-        Some(mark) => Err(behind(mark, filling.head.map(|head| head.position))),
+        Some(checkpoint) => Err(behind(checkpoint, filling.head.map(|head| head.position))),
         None => filling.proven(),
     }
 }
@@ -506,11 +510,11 @@ fn damaged(error: Error) -> RecordError {
     Corrupt::new("a row of the table event", what).into()
 }
 
-fn mark(row: &Row) -> Result<Option<Mark>, RecordError> {
+fn checkpoint(row: &Row) -> Result<Option<Checkpoint>, RecordError> {
     let position: i64 = row.try_get(1).map_err(damaged)?;
     let id: Option<uuid::Uuid> = row.try_get(2).map_err(damaged)?;
     let position = Position::new(position.cast_unsigned());
-    Ok(position.zip(id).map(|(position, id)| Mark {
+    Ok(position.zip(id).map(|(position, id)| Checkpoint {
         position,
         event_id: EventId::new(id),
     }))

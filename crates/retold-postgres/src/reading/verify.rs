@@ -1,7 +1,7 @@
 //! Checks of a schema that no read of a log makes: the indexes stored next to events, and counts.
 //!
 //! [`verify_log`](retold_core::recording::verify_log) checks what reads return (positions,
-//! versions, places in appends, indexes against events, stretches), for every store alike.
+//! versions, places in appends, indexes against events, processed ranges), for every store alike.
 
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ fn differing_counts(row: &Row) -> Result<Corrupt, Error> {
     let name: &str = row.try_get(0)?;
     let number = |column| row.try_get::<_, i64>(column);
     let what = format!(
-        "it counts {} events and {} stretches, but its last event is at {} and its last stretch \
+        "it counts {} events and {} ranges, but its last event is at {} and its last range \
          is number {}.",
         number(1)?,
         number(2)?,

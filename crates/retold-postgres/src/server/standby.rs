@@ -2,11 +2,12 @@
 //!
 //! A URL may name several standbys, so a reader may reach one that has not yet replayed a position
 //! that the reader has read from another. That is lag and passes. Another event at the position of
-//! a mark is divergence, on every server; and so is a primary whose log ends before the mark.
+//! a checkpoint is divergence, on every server; and so is a primary whose log ends before the
+//! checkpoint.
 
 use std::time::Instant;
 
-use retold_core::recording::{Mark, Position, RecordError};
+use retold_core::recording::{Checkpoint, Position, RecordError};
 
 use super::connection::Connection;
 use crate::error::{Refusal, of_statement};
@@ -22,9 +23,9 @@ pub(crate) async fn is_standby(connection: &mut Connection) -> Result<bool, Reco
     }
 }
 
-/// Returns the error of a read after a mark that the standby has not replayed yet.
-pub(crate) fn behind(mark: Mark, head: Option<Position>) -> RecordError {
-    let (position, head) = (mark.position.get(), Position::number(head));
+/// Returns the error of a read after a checkpoint that the standby has not replayed yet.
+pub(crate) fn behind(checkpoint: Checkpoint, head: Option<Position>) -> RecordError {
+    let (position, head) = (checkpoint.position.get(), Position::number(head));
     RecordError::unavailable("reading events", Refusal::StandbyBehind { position, head })
 }
 

@@ -1,7 +1,7 @@
 //! Turns the verdicts of the function in the schema into the results of appends.
 
 use retold_core::recording::{
-    Append, Appended, Condition, Conflict, Corrupt, EventId, Mark, Position, Positions,
+    Append, Appended, Checkpoint, Condition, Conflict, Corrupt, EventId, Position, Positions,
     RecordError, Version,
 };
 use tokio_postgres::Row;
@@ -107,8 +107,8 @@ impl Said {
         Position::new(self.number?.cast_unsigned())
     }
 
-    fn mark(&self) -> Option<Mark> {
-        Some(Mark {
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        Some(Checkpoint {
             position: self.position()?,
             event_id: EventId::new(self.event?),
         })
@@ -124,11 +124,11 @@ impl Said {
             0 => return Some(Ok(Appended::Recorded(positions))),
             1 => return Some(Ok(Appended::Repeated(positions))),
             2 => {
-                let stretch = append.stretches().get(self.index)?;
+                let range = append.processed_ranges().get(self.index)?;
                 Conflict::Checkpoint {
-                    follower: stretch.follower.clone(),
-                    upstream: stretch.upstream,
-                    checkpoint: self.mark(),
+                    follower: range.follower.clone(),
+                    upstream: range.upstream,
+                    checkpoint: self.checkpoint(),
                 }
             }
             3 => Conflict::EventId {
@@ -148,7 +148,7 @@ impl Said {
             },
             5 => Conflict::Query {
                 condition: self.index,
-                found: self.mark()?,
+                found: self.checkpoint()?,
             },
             6 => return Some(Err(self.beyond_head(append)?)),
             8 => match append.all_conditions().get(self.index)? {

@@ -9,15 +9,15 @@ use std::hash::Hash;
 
 use retold_core::recording::checksum::Content;
 use retold_core::recording::{
-    Append, Condition, EventId, ExpectedVersion, Invalid, LogId, NewEvent, Place, Position, Query,
-    QueryItem, RecordError, Stretch, pack_tags,
+    Append, Condition, EventId, ExpectedVersion, Invalid, LogId, NewEvent, Place, Position,
+    ProcessedRange, Query, QueryItem, RecordError, pack_tags,
 };
 use tokio_postgres::{Client, Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::log::Born;
+use crate::range_checksum::RangeChecksum;
 use crate::server::connection::Connection;
-use crate::stretch_checksum::StretchChecksum;
 
 /// Kinds of conditions, as `append_group` numbers them.
 const STREAM_NONE: i32 = 0;
@@ -59,7 +59,7 @@ pub(crate) struct Group<'a> {
     stretch_counts: Vec<i32>,
     events: Events<'a>,
     conditions: Conditions<'a>,
-    stretches: Stretches<'a>,
+    ranges: Ranges<'a>,
     ids: Keys<EventId>,
     streams: Keys<&'a str>,
     /// The events of each stream so far, by key.
@@ -121,22 +121,22 @@ struct Conditions<'a> {
 }
 
 #[derive(Debug, Default)]
-struct Stretches<'a> {
+struct Ranges<'a> {
     keys: Vec<i32>,
     afters: Vec<Option<i64>>,
     to_positions: Vec<i64>,
     to_ids: Vec<Uuid>,
-    editions: Vec<i32>,
+    policy_versions: Vec<i32>,
     heads: Vec<i32>,
     checksums: Vec<i64>,
     to_checksums: Vec<i64>,
     pairs: Keys<(&'a str, LogId)>,
-    /// By key, for each follower and upstream: where its first stretch begins, and where its last
-    /// so far ends.
+    /// By key, for each follower and upstream: where its first processed range begins, and where
+    /// its last so far ends.
     first_afters: Vec<Option<i64>>,
     ends: Vec<i64>,
-    /// Whether a stretch does not join the previous one in the group, or is in an append without
-    /// events.
+    /// Whether a processed range does not join the previous one in the group, or is in an append
+    /// without events.
     has_exception: bool,
 }
 
@@ -210,15 +210,16 @@ impl<'a> Group<'a> {
         let (events, conditions) = (append.new_events(), append.all_conditions());
         self.event_counts.push(count(events.len()));
         self.condition_counts.push(count(conditions.len()));
-        self.stretch_counts.push(count(append.stretches().len()));
+        self.stretch_counts
+            .push(count(append.processed_ranges().len()));
         for condition in conditions {
             self.push_condition(condition);
         }
         let head = count(self.new_events.len());
-        for stretch in append.stretches() {
-            let checksum = StretchChecksum::of_new(log, stretch, !events.is_empty());
-            self.stretches.push(stretch, checksum, head);
-            self.stretches.has_exception |= events.is_empty();
+        for range in append.processed_ranges() {
+            let checksum = RangeChecksum::of_new(log, range, !events.is_empty());
+            self.ranges.push(range, checksum, head);
+            self.ranges.has_exception |= events.is_empty();
         }
         for (index, event) in (0..).zip(events) {
             let count = u32::try_from(events.len()).expect("a group is bounded");
@@ -239,7 +240,7 @@ impl<'a> Group<'a> {
         self.ids.all.len() == self.events.ids.len()
             && self.conditions.candidates.is_empty()
             && !self.conditions.kinds.contains(&NONE_AT_ALL)
-            && !self.stretches.has_exception
+            && !self.ranges.has_exception
             && !self.has_other_event
     }
 
@@ -354,13 +355,11 @@ impl<'a> Conditions<'a> {
     }
 }
 
-impl<'a> Stretches<'a> {
-    fn push(&mut self, stretch: &'a Stretch, checksum: StretchChecksum, head: i32) {
-        let key = self
-            .pairs
-            .key((stretch.follower.as_str(), stretch.upstream));
-        let after = stretch.after.map(|after| after.get().cast_signed());
-        let to = stretch.to.position.get().cast_signed();
+impl<'a> Ranges<'a> {
+    fn push(&mut self, range: &'a ProcessedRange, checksum: RangeChecksum, head: i32) {
+        let key = self.pairs.key((range.follower.as_str(), range.upstream));
+        let after = range.after.map(|after| after.get().cast_signed());
+        let to = range.to.position.get().cast_signed();
         match self.ends.get_mut(index(key)) {
             Some(end) => {
                 self.has_exception |= after != Some(*end);
@@ -377,8 +376,9 @@ impl<'a> Stretches<'a> {
         self.heads.push(head);
         self.checksums.push(checksum.whole);
         self.to_checksums.push(checksum.to);
-        self.to_ids.push(stretch.to.event_id.uuid());
-        self.editions.push(stretch.edition.cast_signed());
+        self.to_ids.push(range.to.event_id.uuid());
+        self.policy_versions
+            .push(range.policy_version.cast_signed());
     }
 }
 
@@ -403,7 +403,7 @@ impl Group<'_> {
         statement: &Statement,
         log: Born,
     ) -> Result<Vec<Row>, Error> {
-        let (e, c, s) = (&self.events, &self.conditions, &self.stretches);
+        let (e, c, s) = (&self.events, &self.conditions, &self.ranges);
         let ids: Vec<Uuid> = self.ids.all.iter().map(|id| id.uuid()).collect();
         let (followers, upstreams): (Vec<&str>, Vec<Uuid>) = s
             .pairs
@@ -457,7 +457,7 @@ impl Group<'_> {
             &s.afters,
             &s.to_positions,
             &s.to_ids,
-            &s.editions,
+            &s.policy_versions,
             &s.heads,
             &s.checksums,
             &s.to_checksums,

@@ -229,7 +229,7 @@ impl Service {
             .filter(|it| matches!(it.answer, Ok(Appended::Recorded(_))));
         if let Some(append_count) = recorded.map(|it| it.append_count).max() {
             self.log.announce(append_count);
-            self.shared.herald.announce(self.log.born());
+            self.shared.notifier.announce(self.log.born());
         }
         answers
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use retold_core::recording::{
-    Append, Appended, EventId, LogId, LogRead, Mark, NewEvent, Position, RecordError, Recorder,
-    Store, StreamRead, Version,
+    Append, Appended, Checkpoint, EventId, LogId, LogRead, NewEvent, Position, RecordError,
+    Recorder, Store, StreamRead, Version,
 };
 use retold_postgres::{InlineProjections, PostgresOptions, PostgresStore};
 use tokio_postgres::Client;
@@ -168,7 +168,7 @@ fn a_full_disk_refuses_appends_until_there_is_space() {
 }
 
 async fn count(log: &dyn Recorder) -> u128 {
-    u128::from(log.head().await.unwrap().mark.unwrap().position.get())
+    u128::from(log.head().await.unwrap().checkpoint.unwrap().position.get())
 }
 
 /// Goal: a standby serves all reads, and waits for changes, and refuses appends with the reason.
@@ -236,7 +236,7 @@ fn diverged<T>(read: Result<T, RecordError>) -> bool {
 }
 
 /// Goal: if one of several standbys has not replayed an event that a reader has read from another,
-/// the reader waits for it and never reports divergence; another event at the place of a mark
+/// the reader waits for it and never reports divergence; another event at the place of a checkpoint
 /// always is divergence. Method: two standbys behind one URL; the second replays nothing while the
 /// first is used, and then the first crashes.
 #[test]
@@ -255,8 +255,9 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
         }
         let cats = primary.open("cats", birth_of_cats).await.unwrap();
         cats.append(append_of(7, 1)).await.unwrap();
-        let head = log.head().await.unwrap().mark.unwrap();
-        let before = (log.read_log(LogRead::at(Position::FIRST)).await.unwrap()).events[0].mark();
+        let head = log.head().await.unwrap().checkpoint.unwrap();
+        let before =
+            (log.read_log(LogRead::at(Position::FIRST)).await.unwrap()).events[0].checkpoint();
 
         let url = format!(
             "postgres://retold@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable\
@@ -266,17 +267,17 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
         );
         let store = PostgresStore::open_read_only(&url).await.unwrap();
         let copy = store.open_read_only("dogs").await.unwrap();
-        until(async || copy.head().await.unwrap().mark == Some(head)).await;
+        until(async || copy.head().await.unwrap().checkpoint == Some(head)).await;
         let copy_of_cats = store.open_read_only("cats").await.unwrap();
         until(async || copy_of_cats.log_id().await.unwrap() == Some(birth_of_cats)).await;
         let version = copy.read_stream(StreamRead::new("dog/1")).await.unwrap();
         let in_stream = version.events.last().unwrap();
-        let in_stream = (in_stream.version(), Some(in_stream.mark()));
+        let in_stream = (in_stream.version(), Some(in_stream.checkpoint()));
         tokio::task::block_in_place(|| first.crash().unwrap());
 
         // From here on reads reach the second standby, which has only the first two events.
-        let after_head = LogRead::new().after_mark(head);
-        let after_last = StreamRead::new("dog/1").after_mark(in_stream.0, in_stream.1);
+        let after_head = LogRead::new().after_checkpoint(head);
+        let after_last = StreamRead::new("dog/1").after_checkpoint(in_stream.0, in_stream.1);
         until(async || copy.head().await.is_ok()).await;
         check_unavailable(copy.read_log(after_head.clone()).await, "standby");
         check_unavailable(
@@ -286,23 +287,23 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
         check_unavailable(copy.read_stream(after_last.clone()).await, "standby");
         check_unavailable(copy_of_cats.head().await, "standby");
         check_unavailable(copy_of_cats.read_log(LogRead::new()).await, "standby");
-        let other = Mark {
+        let other = Checkpoint {
             event_id: head.event_id,
             ..before
         };
         assert!(diverged(
-            copy.read_log(LogRead::new().after_mark(other)).await
+            copy.read_log(LogRead::new().after_checkpoint(other)).await
         ));
-        let other =
-            StreamRead::new("dog/1").after_mark(in_stream.0.map(|_| Version::FIRST), Some(other));
+        let other = StreamRead::new("dog/1")
+            .after_checkpoint(in_stream.0.map(|_| Version::FIRST), Some(other));
         assert!(diverged(copy.read_stream(other).await));
         // A primary has all events.
-        let beyond = Mark {
+        let beyond = Checkpoint {
             position: head.position.next(),
             ..head
         };
         assert!(diverged(
-            log.read_log(LogRead::new().after_mark(beyond)).await
+            log.read_log(LogRead::new().after_checkpoint(beyond)).await
         ));
 
         // A waiting read returns when the standby has caught up.
@@ -322,7 +323,7 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
             copy_of_cats
                 .head()
                 .await
-                .is_ok_and(|head| head.mark.is_some())
+                .is_ok_and(|head| head.checkpoint.is_some())
         })
         .await;
     });

@@ -10,9 +10,9 @@ use futures_util::poll;
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::Limits;
 use retold_core::recording::{
-    Append, Appended, Condition, EventId, ExpectedVersion, FollowerKey, LogId, LogRead, Mark,
-    MemoryLog, NewEvent, PageEnd, Position, Query, QueryItem, RecordError, Recorder, Store,
-    StoredEvent, StreamRead, Stretch, StretchRead, Version,
+    Append, Appended, Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, LogId, LogRead,
+    MemoryLog, NewEvent, PageEnd, Position, ProcessedRange, Query, QueryItem, RangeRead,
+    RecordError, Recorder, Store, StoredEvent, StreamRead, Version,
 };
 use uuid::Uuid;
 
@@ -156,9 +156,9 @@ impl Source {
             append = append.condition(self.query_condition(holding));
         }
         if self.random.u8(..) < 80 {
-            append = append.stretch(self.stretch(holding));
+            append = append.processed_range(self.processed_range(holding));
         }
-        if append.new_events().is_empty() && append.stretches().is_empty() {
+        if append.new_events().is_empty() && append.processed_ranges().is_empty() {
             append = append.event(self.event(holding));
         }
         append
@@ -220,18 +220,18 @@ impl Source {
         Condition::none_match_after(Query::item(item), after)
     }
 
-    fn stretch(&mut self, holding: bool) -> Stretch {
+    fn processed_range(&mut self, holding: bool) -> ProcessedRange {
         let follower = FollowerKey::new(self.pick(&FOLLOWERS));
         let number = self.random.u128(0..4);
         let upstream = log_id(number);
         let there = self.model.checkpoint(&follower, upstream);
-        let after = there.map_or(0, |mark| mark.position.get());
+        let after = there.map_or(0, |checkpoint| checkpoint.position.get());
         let after = Position::new(after + u64::from(!holding && self.random.u8(..) < 100));
-        let to = Mark {
+        let to = Checkpoint {
             position: Position::new(after.map_or(0, Position::get) + 3).unwrap(),
             event_id: EventId::new(Uuid::from_u128(self.random.u128(..))),
         };
-        Stretch::new(follower, upstream, after, to).edition(self.random.u32(0..2))
+        ProcessedRange::new(follower, upstream, after, to).policy_version(self.random.u32(0..2))
     }
 
     fn pick(&mut self, names: &[&'static str]) -> &'static str {
@@ -253,7 +253,7 @@ async fn same_history(log: &dyn Recorder, model: &MemoryLog) {
             let shown = events.iter().map(|event| {
                 format!(
                     "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-                    event.mark(),
+                    event.checkpoint(),
                     event.stream(),
                     event.version(),
                     event.place(),
@@ -271,8 +271,8 @@ async fn same_history(log: &dyn Recorder, model: &MemoryLog) {
         }
         after = page.read_to_position();
     }
-    let read = StretchRead::new();
-    let found = log.stretches(read.clone()).await.unwrap();
+    let read = RangeRead::new();
+    let found = log.processed_ranges(read.clone()).await.unwrap();
     assert!(!found.is_empty());
-    assert_eq!(found, model.stretches(&read).unwrap());
+    assert_eq!(found, model.processed_ranges(&read).unwrap());
 }

@@ -1,8 +1,9 @@
 //! Recorded history does not change: SQL that would change it is refused.
 
 use retold_core::recording::{
-    Append, Condition, EventId, FollowerKey, LogId, LogRead, Mark, NewEvent, Position, Query,
-    RecordError, Store, StoredSnapshot, StreamRead, Stretch, StretchRead, Version, verify_log,
+    Append, Checkpoint, Condition, EventId, FollowerKey, LogId, LogRead, NewEvent, Position,
+    ProcessedRange, Query, RangeRead, RecordError, Store, StoredSnapshot, StreamRead, Version,
+    verify_log,
 };
 use uuid::Uuid;
 
@@ -39,12 +40,12 @@ fn sql_that_would_change_history_is_refused() {
         let event = NewEvent::new(id, "Dog.Registered", "{}")
             .stream("dog/1")
             .tag("a");
-        let to = Mark {
+        let to = Checkpoint {
             position: Position::FIRST,
             event_id: id,
         };
-        let stretch = Stretch::new(FollowerKey::new("f@1"), log, None, to);
-        let append = Append::of([event]).stretch(stretch);
+        let range = ProcessedRange::new(FollowerKey::new("f@1"), log, None, to);
+        let append = Append::of([event]).processed_range(range);
         recorder.append(append).await.unwrap();
         let before = recorder.read_log(LogRead::new()).await.unwrap();
 
@@ -143,7 +144,7 @@ fn an_event_that_differs_from_its_record_is_corrupt() {
     });
 }
 
-/// Changes of one stretch that bypass the triggers, each of another column.
+/// Changes of one processed range that bypass the triggers, each of another column.
 const DAMAGE_OF_STRETCH: [&str; 11] = [
     "ordinal = 9",
     "follower = 'g@1'",
@@ -158,23 +159,24 @@ const DAMAGE_OF_STRETCH: [&str; 11] = [
     "to_checksum = to_checksum # 4",
 ];
 
-/// Goal: every difference between a stretch and its record is found by reading a checkpoint or the
-/// history, and by verifying. Method: change one column after the other, bypassing the triggers, of
-/// stretches that were recorded with events at once, checked one by one, and extended.
+/// Goal: every difference between a processed range and its record is found by reading a checkpoint
+/// or the history, and by verifying. Method: change one column after the other, bypassing the
+/// triggers, of processed ranges that were recorded with events at once, checked one by one, and
+/// extended.
 #[test]
-fn a_stretch_that_differs_from_its_record_is_corrupt() {
+fn a_range_that_differs_from_its_record_is_corrupt() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
         let client = database.client().await;
         let upstream = LogId::new(Uuid::from_u128(77));
         let follower = FollowerKey::new("f@1");
-        let to = |number: u64| Mark {
+        let to = |number: u64| Checkpoint {
             position: Position::new(number).unwrap(),
             event_id: EventId::new(Uuid::from_u128(number.into())),
         };
-        let stretch = |after: u64, until: u64| {
-            Stretch::new(follower.clone(), upstream, Position::new(after), to(until))
+        let processed = |after: u64, until: u64| {
+            ProcessedRange::new(follower.clone(), upstream, Position::new(after), to(until))
         };
         let event = |id| NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Registered", "{}");
         let next_of_all = Condition::none_match_after(Query::All, Position::new(1));
@@ -186,21 +188,22 @@ fn a_stretch_that_differs_from_its_record_is_corrupt() {
                 let birth = LogId::new(Uuid::from_u128(number));
                 let recorder = store.open(&name, birth).await.unwrap();
                 let appends = [
-                    Append::of([event(1)]).stretch(stretch(0, 3)),
+                    Append::of([event(1)]).processed_range(processed(0, 3)),
                     // An append that expects to be the next event of all is checked by itself.
                     Append::of([event(2)])
                         .condition(next_of_all.clone())
-                        .stretch(stretch(3, 5))
-                        .stretch(
-                            Stretch::new(FollowerKey::new("h@1"), upstream, None, to(2)).edition(3),
+                        .processed_range(processed(3, 5))
+                        .processed_range(
+                            ProcessedRange::new(FollowerKey::new("h@1"), upstream, None, to(2))
+                                .policy_version(3),
                         ),
-                    Append::new().stretch(stretch(5, 7)),
-                    Append::new().stretch(stretch(7, 9)),
+                    Append::new().processed_range(processed(5, 7)),
+                    Append::new().processed_range(processed(7, 9)),
                 ];
                 for append in appends {
                     recorder.append(append).await.unwrap();
                 }
-                let history = recorder.stretches(StretchRead::new()).await.unwrap();
+                let history = recorder.processed_ranges(RangeRead::new()).await.unwrap();
                 assert_eq!(history.len(), 4);
                 let checkpoint = async || recorder.checkpoint(&follower, upstream).await;
                 assert_eq!(checkpoint().await.unwrap(), Some(to(9)));
@@ -217,11 +220,11 @@ fn a_stretch_that_differs_from_its_record_is_corrupt() {
                      ALTER TABLE retold.stretch ENABLE ALWAYS TRIGGER stretch_only_grows"
                 );
                 client.batch_execute(&damage).await.unwrap();
-                let read = recorder.stretches(StretchRead::new()).await;
+                let read = recorder.processed_ranges(RangeRead::new()).await;
                 assert!(is_corrupt(read), "{set} of {place}");
-                let of_one = StretchRead::new().follower(follower.clone());
+                let of_one = RangeRead::new().follower(follower.clone());
                 let is_elsewhere = set.starts_with("follower");
-                let read = recorder.stretches(of_one).await;
+                let read = recorder.processed_ranges(of_one).await;
                 assert!(is_corrupt(read) || is_elsewhere, "{set} of {place}");
                 let is_elsewhere = is_elsewhere || set.starts_with("upstream");
                 let is_last = (place == 4 || set.starts_with("ordinal")) && !is_elsewhere;

@@ -201,12 +201,12 @@ fn data_next_to_events_is_verified() {
         ),
         (
             "UPDATE retold.log SET stretch_count = 5, append_count = append_count + 1",
-            "its last stretch is number 0.",
+            "its last processed range is number 0.",
         ),
         (
             "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 \
              FROM retold.log",
-            "the table stretch: it has rows of a log with the key 77",
+            "the table processed range: it has rows of a log with the key 77",
         ),
         (
             "INSERT INTO retold.event_tag VALUES (78, 'a', 1), (79, 'a', 1)",

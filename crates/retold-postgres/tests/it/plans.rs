@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use retold_core::recording::{
-    Append, Condition, Direction, EventId, ExpectedVersion, FollowerKey, LogId, LogRead, Mark,
-    NewEvent, Position, Query, QueryItem, Recorder, Store, StoredEvent, StoredSnapshot, StreamRead,
-    Stretch, StretchRead, Version,
+    Append, Checkpoint, Condition, Direction, EventId, ExpectedVersion, FollowerKey, LogId,
+    LogRead, NewEvent, Position, ProcessedRange, Query, QueryItem, RangeRead, Recorder, Store,
+    StoredEvent, StoredSnapshot, StreamRead, Version,
 };
 use retold_postgres::PostgresStore;
 use tokio_postgres::NoTls;
@@ -78,7 +78,8 @@ fn wrong(log: &str) -> String {
             digits.parse::<u64>().ok()
         });
         let in_vain = in_vain.max().unwrap_or(0);
-        let is_scan = plan.contains("Seq Scan on event") || plan.contains("Seq Scan on stretch");
+        let is_scan =
+            plan.contains("Seq Scan on event") || plan.contains("Seq Scan on processed range");
         if (in_vain > IN_VAIN_MAX && !is_filter) || is_scan {
             let _ = writeln!(
                 wrong,
@@ -178,13 +179,13 @@ impl Trial<'_> {
         let (follower, upstream) = (FollowerKey::new("one@1"), LogId::new(Uuid::from_u128(7)));
         for (with_event, to) in [(true, 3), (false, 6), (true, 2)] {
             let after = self.log.checkpoint(&follower, upstream).await.unwrap();
-            let after = after.map(|mark| mark.position);
-            let to = Mark {
+            let after = after.map(|checkpoint| checkpoint.position);
+            let to = Checkpoint {
                 position: Position::new(Position::number(after) + to).unwrap(),
                 event_id: EventId::new(Uuid::now_v7()),
             };
-            let stretch = Stretch::new(follower.clone(), upstream, after, to);
-            let append = Append::new().stretch(stretch);
+            let range = ProcessedRange::new(follower.clone(), upstream, after, to);
+            let append = Append::new().processed_range(range);
             let append = match with_event {
                 true => append.event(self.event()),
                 false => append,
@@ -212,11 +213,15 @@ impl Trial<'_> {
                     .read_log(read.clone().after(Position::new(10)))
                     .await
                     .unwrap();
-                let marks = [page.events.first(), page.events.last()];
-                for mark in marks.into_iter().flatten().map(StoredEvent::mark) {
-                    let after = read.clone().after_mark(mark);
+                let checkpoints = [page.events.first(), page.events.last()];
+                for checkpoint in checkpoints
+                    .into_iter()
+                    .flatten()
+                    .map(StoredEvent::checkpoint)
+                {
+                    let after = read.clone().after_checkpoint(checkpoint);
                     self.log.read_log(after.clone()).await.unwrap();
-                    let until = after.until(mark.position);
+                    let until = after.until(checkpoint.position);
                     self.log.read_log(until.limit(1)).await.unwrap();
                 }
             }
@@ -236,7 +241,9 @@ impl Trial<'_> {
                 .into_iter()
                 .flatten()
             {
-                let after = read.clone().after_mark(event.version(), Some(event.mark()));
+                let after = read
+                    .clone()
+                    .after_checkpoint(event.version(), Some(event.checkpoint()));
                 log.read_stream(after.clone()).await.unwrap();
                 let until = after.until(event.version()).limit(1);
                 log.read_stream(until).await.unwrap();
@@ -248,10 +255,10 @@ impl Trial<'_> {
         log.topics(None, 10).await.unwrap();
         log.topics(Some("Began"), 10).await.unwrap();
         let follower = FollowerKey::new("one@1");
-        log.stretches(StretchRead::new()).await.unwrap();
-        let mut of_one = StretchRead::new();
+        log.processed_ranges(RangeRead::new()).await.unwrap();
+        let mut of_one = RangeRead::new();
         of_one.follower = Some(follower);
-        log.stretches(of_one).await.unwrap();
+        log.processed_ranges(of_one).await.unwrap();
         let version = Version::new(1).unwrap();
         let snapshot = StoredSnapshot::new("order/5", version, "Order", "{}");
         log.put_snapshot(snapshot).await.unwrap();

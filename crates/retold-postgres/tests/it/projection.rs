@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use retold_core::application::Logged;
 use retold_core::projection::{
-    BoxError, OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewKeeper,
+    BoxError, OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewStore,
 };
 use retold_core::recording::{Recorder, Store};
 use retold_postgres::{
@@ -111,7 +111,7 @@ fn poison_leaves_no_trace_and_is_handled_as_declared() {
             ]
         );
         assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
-        let after = Some(skipped[0].mark.position);
+        let after = Some(skipped[0].checkpoint.position);
         let page = skips.handle().skipped(after, 1).await.unwrap();
         assert_eq!(page, skipped[1..]);
     });
@@ -133,7 +133,7 @@ fn a_handler_that_spoils_the_transaction_is_found() {
             let mut stops = pipeline(&log, &views, tricks(1));
             let error = stops.catch_up().await.unwrap_err();
             let is_meant = matches!(&error, ProjectionError::Poison { event, .. }
-                if event.mark.position.get() == 2);
+                if event.checkpoint.position.get() == 2);
             assert!(is_meant, "{trick}: {error}");
             assert_eq!(checkpoint_and_rows(&views, 1).await, (1, 1), "{trick}");
             let mut skips = pipeline(&log, &views, tricks(1).on_poison(OnPoison::Skip));
@@ -271,8 +271,8 @@ fn a_new_version_may_have_other_columns() {
         let tables = PostgresTables::new(["trick"], |names| {
             format!("CREATE TABLE {} (label text)", names.table("trick"))
         });
-        let keeper = views.keep(projection, tables).unwrap();
-        let mut second = ProjectionPipeline::new(log.clone(), keeper);
+        let view_store = views.keep(projection, tables).unwrap();
+        let mut second = ProjectionPipeline::new(log.clone(), view_store);
         second.catch_up().await.unwrap();
         let label: String = admin
             .query_one("SELECT label FROM trick", &[])
@@ -339,9 +339,9 @@ fn tables_that_cannot_be_are_a_clear_error() {
             panic!("it must be refused");
         };
         assert!(error.to_string().contains("\"a b\""), "{error}");
-        let step = |keeper: Arc<dyn ViewKeeper>| {
+        let step = |view_store: Arc<dyn ViewStore>| {
             let log = log.clone();
-            async move { ProjectionPipeline::new(log, keeper).step().await }
+            async move { ProjectionPipeline::new(log, view_store).step().await }
         };
         for (tables, hint) in [
             // The plain name belongs to another table.
@@ -356,8 +356,8 @@ fn tables_that_cannot_be_are_a_clear_error() {
                 "TABEL",
             ),
         ] {
-            let keeper = views.keep(projection("other"), tables).unwrap();
-            let error = step(keeper).await.unwrap_err();
+            let view_store = views.keep(projection("other"), tables).unwrap();
+            let error = step(view_store).await.unwrap_err();
             assert!(matches!(error, ProjectionError::Invalid { .. }), "{error}");
             assert!(error.to_string().contains(hint), "{error}");
         }
@@ -393,8 +393,8 @@ fn a_connection_that_is_cut_poisons_nothing() {
                 },
             )
             .on_poison(OnPoison::Skip);
-        let keeper = views.keep(projection, tables()).unwrap();
-        let mut cut = ProjectionPipeline::new(log.clone(), keeper);
+        let view_store = views.keep(projection, tables()).unwrap();
+        let mut cut = ProjectionPipeline::new(log.clone(), view_store);
         let error = cut.catch_up().await.unwrap_err();
         assert!(
             matches!(error, ProjectionError::Unavailable { .. }),
@@ -627,12 +627,12 @@ fn a_read_only_store_reads_views() {
             .await
             .unwrap();
         let log: Arc<dyn Recorder> = store.open_read_only("dogs").await.unwrap();
-        let keeper = store
+        let view_store = store
             .views_in("public")
             .unwrap()
             .keep(tricks(1), tables())
             .unwrap();
-        let error = ProjectionPipeline::new(log, keeper).step().await;
+        let error = ProjectionPipeline::new(log, view_store).step().await;
         let error = error.unwrap_err();
         assert!(error.to_string().contains("reading only"), "{error}");
     });
@@ -668,7 +668,7 @@ fn two_stores_never_share_the_tables_of_a_view() {
                 ("tricks", 2, "dogs")
             );
             assert_eq!(Some(kept.log), log.log_id().await.unwrap());
-            assert_eq!(kept.checkpoint, log.head().await.unwrap().mark);
+            assert_eq!(kept.checkpoint, log.head().await.unwrap().checkpoint);
             assert!(kept.is_seen);
         }
     });

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use retold_core::recording::{
-    Append, EventId, FollowerKey, LogId, LogRead, Mark, NewEvent, Position, Query, QueryItem,
-    RecordError, Store, StoredSnapshot, StreamRead, Stretch, StretchRead, Version,
+    Append, Checkpoint, EventId, FollowerKey, LogId, LogRead, NewEvent, Position, ProcessedRange,
+    Query, QueryItem, RangeRead, RecordError, Store, StoredSnapshot, StreamRead, Version,
 };
 use retold_postgres::{PostgresStore, roles_sql, schema_sql};
 use tokio_postgres::{Client, NoTls};
@@ -23,7 +23,7 @@ const REFUSED_TO_BOTH: [&str; 14] = [
     "INSERT INTO kennel.event_tag VALUES (1, 'a', 1)",
     "UPDATE kennel.log SET position = position + 1, append_count = append_count + 1",
     "DELETE FROM kennel.log",
-    "INSERT INTO kennel.stretch SELECT * FROM kennel.stretch",
+    "INSERT INTO kennel.processed range SELECT * FROM kennel.processed range",
     "UPDATE kennel.schema_version SET version = 2",
     "DROP TRIGGER event_never_changes ON kennel.event",
     "ALTER TABLE kennel.event DISABLE TRIGGER ALL",
@@ -117,20 +117,20 @@ fn roles_have_the_rights_they_need_and_no_others() {
         let store = PostgresStore::open(&writer).await.unwrap();
         let id = LogId::new(Uuid::from_u128(1));
         let log = store.open("dogs", id).await.unwrap();
-        let to = Mark {
+        let to = Checkpoint {
             position: Position::FIRST,
             event_id: EventId::new(Uuid::from_u128(9)),
         };
-        let stretch = |after, to| Stretch::new(FollowerKey::new("f@1"), id, after, to);
-        let append = Append::of([event(1), event(2)]).stretch(stretch(None, to));
+        let processed = |after, to| ProcessedRange::new(FollowerKey::new("f@1"), id, after, to);
+        let append = Append::of([event(1), event(2)]).processed_range(processed(None, to));
         log.append(append).await.unwrap();
         for position in 2..4 {
-            let to = Mark {
+            let to = Checkpoint {
                 position: Position::new(position).unwrap(),
                 ..to
             };
             let after = Position::new(position - 1);
-            let append = Append::of([]).stretch(stretch(after, to));
+            let append = Append::of([]).processed_range(processed(after, to));
             log.append(append).await.unwrap();
         }
         for _ in 0..2 {
@@ -187,11 +187,11 @@ async fn check_reading(reader: &str, writer: &PostgresStore) {
     assert_eq!(log.streams("dog", None, 9).await.unwrap().len(), 1);
     assert!(log.event(stream.events[0].id()).await.unwrap().is_some());
     assert!(log.snapshot("dog/1", None).await.unwrap().is_some());
-    let stretches = log.stretches(StretchRead::new()).await.unwrap();
+    let ranges = log.processed_ranges(RangeRead::new()).await.unwrap();
     let key = FollowerKey::new("f@1");
     let id = log.log_id().await.unwrap().unwrap();
     assert!(log.checkpoint(&key, id).await.unwrap().is_some());
-    assert!(!stretches.is_empty());
+    assert!(!ranges.is_empty());
 
     let there = log.head().await.unwrap().append_count;
     let waiting = tokio::spawn(async move { log.changed_since(there).await });

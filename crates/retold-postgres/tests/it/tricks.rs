@@ -94,8 +94,8 @@ pub(crate) fn pipeline(
     views: &PostgresViews,
     projection: Projection<Postgres>,
 ) -> ProjectionPipeline {
-    let keeper = views.keep(projection, tables()).unwrap();
-    ProjectionPipeline::new(log.clone(), keeper)
+    let view_store = views.keep(projection, tables()).unwrap();
+    ProjectionPipeline::new(log.clone(), view_store)
 }
 
 /// Returns an append of these tricks.

@@ -84,7 +84,10 @@ pub(crate) async fn check_all(log: &dyn Recorder, counts: &[u128]) {
     }
     let head = log.head().await.unwrap();
     assert_eq!(u128::from(head.append_count), counts.iter().sum::<u128>());
-    assert_eq!(head.mark, events.last().map(|event| event.mark()));
+    assert_eq!(
+        head.checkpoint,
+        events.last().map(|event| event.checkpoint())
+    );
 }
 
 /// Returns the log `dogs` of a store.

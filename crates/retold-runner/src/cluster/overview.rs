@@ -95,9 +95,11 @@ impl ClusterOverview {
         let names = unit.names.iter().map(|name| escaped(name));
         let path = [unit.kind.to_string()].into_iter().chain(names);
         let path = path.collect::<Vec<_>>().join("/");
-        let mark = LeaseNames::of_system(&self.system).retired(&path);
+        let checkpoint = LeaseNames::of_system(&self.system).retired(&path);
         let text = cut(reason);
-        store.acquire_lease(&mark, &text, Duration::ZERO).await?;
+        store
+            .acquire_lease(&checkpoint, &text, Duration::ZERO)
+            .await?;
         Ok(true)
     }
 
@@ -162,8 +164,8 @@ impl ClusterOverview {
             let mut unit = UnitOverview::of(path, lease, now, notes.get(path));
             unit.finding = findings.remove(path);
             let retired = retired.remove(path);
-            let retired = retired.filter(|mark| mark.at >= lease.renewed_at);
-            unit.retired = retired.map(|mark| (mark.at, mark.text.to_string()));
+            let retired = retired.filter(|checkpoint| checkpoint.at >= lease.renewed_at);
+            unit.retired = retired.map(|checkpoint| (checkpoint.at, checkpoint.text.to_string()));
             if let Some(node) = unit.node.as_ref().and_then(|node| nodes.get_mut(node)) {
                 node.unit_count += 1;
             }

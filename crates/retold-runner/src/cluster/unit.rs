@@ -135,10 +135,10 @@ impl fmt::Display for Unit {
 /// Returns the unit of a job.
 pub(crate) fn unit_of(job: &Job) -> Unit {
     match job {
-        Job::Follower { station, .. } => Unit::Follower {
-            application: Arc::clone(&station.application),
-            follower: Arc::clone(&station.follower),
-            pipeline: station.pipeline(),
+        Job::Follower { cell, .. } => Unit::Follower {
+            application: Arc::clone(&cell.application),
+            follower: Arc::clone(&cell.follower),
+            pipeline: cell.pipeline(),
         },
         Job::Timers { application, .. } => Unit::Timers {
             application: application.name().into(),

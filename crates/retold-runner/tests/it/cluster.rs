@@ -349,7 +349,7 @@ async fn views_are_waited_for_on_every_node(home: Place) {
             });
         let infrastructure = home.open().await;
         let infrastructure = infrastructure
-            .view(view.keeper())
+            .view(view.view_store())
             .view(counted.keep(counting).unwrap());
         nodes.push((join(&infrastructure, name).await, view, counted));
     }
@@ -378,7 +378,7 @@ async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
     let mut nodes = Vec::new();
     for name in ["one", "two"] {
         let view = home.view();
-        let infrastructure = home.open().await.view(view.keeper());
+        let infrastructure = home.open().await.view(view.view_store());
         nodes.push((join(&infrastructure, name).await, view));
     }
     until_spread(&nodes[0].0, &["one", "two"]).await;

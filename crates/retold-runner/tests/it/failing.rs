@@ -203,8 +203,11 @@ async fn a_replaced_log_fails_its_followers_until_they_are_reset() {
     let error = runner.wait_for("orders", position, PATIENCE).await;
     assert!(error.unwrap_err().to_string().contains("has been replaced"));
 
-    let start =
-        retold::system::StartingMark::new("orders", orders.log_id().await.unwrap().unwrap(), None);
+    let start = retold::system::StartingCheckpoint::new(
+        "orders",
+        orders.log_id().await.unwrap().unwrap(),
+        None,
+    );
     runner
         .reset("stock", "reservations", &[start])
         .await

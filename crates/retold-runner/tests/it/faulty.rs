@@ -178,8 +178,8 @@ impl<B: Behaviour> RecorderLayer for FaultyRecorder<B> {
     }
 }
 
-/// The failures of the calls to come. Only appends with a stretch fail: those of followers and
-/// outboxes.
+/// The failures of the calls to come. Only appends with a processed range fail: those of followers
+/// and outboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// Appends that record nothing.
@@ -219,7 +219,7 @@ impl Behaviour for Faults {
     fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate> {
         Box::pin(async move {
             match call {
-                Call::Append(append) if !append.stretches().is_empty() => {}
+                Call::Append(append) if !append.processed_ranges().is_empty() => {}
                 _ => return Fate::Sound,
             }
             let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold::application::Logged;
-use retold::projection::{OnPoison, Projection, ViewKeeper};
+use retold::projection::{OnPoison, Projection, ViewStore};
 use retold::recording::MemoryStore;
 use retold::runner::{Cluster, ClusterOverview};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
@@ -29,7 +29,7 @@ impl Broken {
 }
 
 /// A view in a file, kept by one node for all.
-fn view(folder: &tempfile::TempDir, broken: &Broken) -> Arc<dyn ViewKeeper> {
+fn view(folder: &tempfile::TempDir, broken: &Broken) -> Arc<dyn ViewStore> {
     let broken = broken.clone();
     let placed = Projection::<Sqlite>::new("placed", 1, "orders")
         .on::<Placed>(move |_, _| Ok(broken.check("the view")?));

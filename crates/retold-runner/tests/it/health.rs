@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::projection::{MemoryView, Projection, ViewKeeper};
+use retold::projection::{MemoryView, Projection, ViewStore};
 use retold::recording::{Append, LogId, MemoryStore, NewEvent, Origin};
 use retold::runner::{Cluster, MultiThread, MultiThreadOptions};
 use retold::system::{
@@ -40,7 +40,7 @@ fn broken_shop() -> System {
         .unwrap()
 }
 
-fn broken_view(attempts: &'static AtomicU32) -> Arc<dyn ViewKeeper> {
+fn broken_view(attempts: &'static AtomicU32) -> Arc<dyn ViewStore> {
     let placed = Projection::new("placed", 1, "orders").on::<Placed>(|_: &mut u64, _| {
         attempts.fetch_add(1, Ordering::SeqCst);
         Err("it cannot be counted".into())
@@ -160,8 +160,8 @@ async fn a_view_of_another_log_is_a_finding_on_a_node() {
         })
     };
     let system = one_way(reservations());
-    let keeper = view.keep(counting()).unwrap();
-    let over_a_log = || memory().view(Arc::clone(&keeper));
+    let view_store = view.keep(counting()).unwrap();
+    let over_a_log = || memory().view(Arc::clone(&view_store));
     let first = MultiThread::start(&system, &over_a_log()).await.unwrap();
     let position = place(&first.application("orders").unwrap(), "1", "tea").await;
     first

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use retold::application::Logged;
 use retold::postgres::{self, Postgres, PostgresTables, PostgresViews};
-use retold::projection::{BoxError, Projection, ViewKeeper};
+use retold::projection::{BoxError, Projection, ViewStore};
 use retold::recording::MemoryStore;
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::Infrastructure;
@@ -91,7 +91,7 @@ async fn placed(
 }
 
 impl PlacedView {
-    pub(crate) fn keeper(&self) -> Arc<dyn ViewKeeper> {
+    pub(crate) fn view_store(&self) -> Arc<dyn ViewStore> {
         match self {
             Self::Sqlite(views) => {
                 let projection = Projection::<Sqlite>::new("placed", 1, "orders").on::<Placed>(

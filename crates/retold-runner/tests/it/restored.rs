@@ -11,12 +11,13 @@ use retold::Error;
 use retold::application::{Application, fold_of};
 use retold::domain::{Apply, ManualClock};
 use retold::postgres::PostgresViews;
-use retold::projection::{MemoryView, Projection, ProjectionError, ProjectionPipeline, ViewKeeper};
-use retold::recording::{Mark, MemoryStore, Store};
+use retold::projection::{MemoryView, Projection, ProjectionError, ProjectionPipeline, ViewStore};
+use retold::recording::{Checkpoint, MemoryStore, Store};
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::sqlite::rusqlite::Connection;
 use retold::system::{
-    Context, Deadline, FindingKind, Follower, Infrastructure, Outbox, Phase, StartingMark, System,
+    Context, Deadline, FindingKind, Follower, Infrastructure, Outbox, Phase, StartingCheckpoint,
+    System,
 };
 use rusqlite::backup::Backup;
 use tokio::task::block_in_place;
@@ -89,7 +90,7 @@ impl Orders {
     }
 
     /// Makes the copy, which has the head `head`.
-    async fn back_up(&mut self, head: Mark) {
+    async fn back_up(&mut self, head: Checkpoint) {
         match self {
             Self::Memory { store, copy } => *copy = store.fork(),
             Self::File { folder } => {
@@ -104,7 +105,7 @@ impl Orders {
                     .unwrap();
                 let log = reader.open_read_only("orders").await.unwrap();
                 until("the standby has it", async || {
-                    log.head().await.unwrap().mark == Some(head)
+                    log.head().await.unwrap().checkpoint == Some(head)
                 })
                 .await;
                 block_in_place(|| standby.crash()).unwrap();
@@ -152,7 +153,7 @@ impl Apply<Placed> for Count {
     }
 }
 
-fn keeper(view: &MemoryView<u64>) -> Arc<dyn ViewKeeper> {
+fn view_store(view: &MemoryView<u64>) -> Arc<dyn ViewStore> {
     let count = Projection::new("counted", 1, "orders").on::<Placed>(|count: &mut u64, _| {
         *count += 1;
         Ok(())
@@ -217,7 +218,7 @@ async fn every_reader_reports_a_restored_log(mut log: Orders) {
     let system = shop();
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
     // A clock that is moved by hand is noticed by polling; followers that diverged soon check
-    // whether their logs have the recorded mark.
+    // whether their logs have the recorded checkpoint.
     let options = MultiThreadOptions::new()
         .poll_interval(Duration::from_millis(5))
         .failed_interval(Duration::from_millis(50));
@@ -226,9 +227,9 @@ async fn every_reader_reports_a_restored_log(mut log: Orders) {
         let mut infrastructure = Infrastructure::new(stock.clone())
             .application_in("orders", store)
             .clock(clock.clone())
-            .view(keeper(view));
+            .view(view_store(view));
         if let Some(view) = &in_database {
-            infrastructure = infrastructure.view(view.keeper());
+            infrastructure = infrastructure.view(view.view_store());
         }
         MultiThread::start_with(&system, &infrastructure, options.clone())
             .await
@@ -239,7 +240,7 @@ async fn every_reader_reports_a_restored_log(mut log: Orders) {
     place_all(&orders, "old", 10).await;
     settled(&runner).await;
     timers_pending(&runner, 10).await;
-    let both_know = orders.head().await.unwrap().mark.unwrap();
+    let both_know = orders.head().await.unwrap().checkpoint.unwrap();
     log.back_up(both_know).await;
     place_all(&orders, "lost", 10).await;
     settled(&runner).await;
@@ -251,16 +252,16 @@ async fn every_reader_reports_a_restored_log(mut log: Orders) {
     }
     let view = MemoryView::new();
     let recorder = orders.recorder();
-    let mut projection = ProjectionPipeline::new(Arc::clone(recorder), keeper(&view));
+    let mut projection = ProjectionPipeline::new(Arc::clone(recorder), view_store(&view));
     projection.catch_up().await.unwrap();
     let mut subscription = orders.events::<Placed>().subscribe().await.unwrap();
     for _ in 0..20 {
         in_time("an event", subscription.next()).await.unwrap();
     }
-    let subscribed_to = subscription.mark().unwrap();
+    let subscribed_to = subscription.checkpoint().unwrap();
     let mut model = orders.view(fold_of::<Count, Placed>()).await.unwrap();
     assert_eq!((model.state.0, view.read(|count| *count)), (20, 20));
-    let old_head = orders.head().await.unwrap().mark.unwrap();
+    let old_head = orders.head().await.unwrap().checkpoint.unwrap();
     until("the runner's view has caught up", async || {
         kept_view.read(|count| *count) == 20
     })
@@ -363,10 +364,11 @@ async fn every_reader_reports_a_restored_log(mut log: Orders) {
         rebuilt.read(|count| *count) == 25
     })
     .await;
-    // The operator's acts: the follower starts at a mark that both logs have, the view is rebuilt.
+    // The operator's acts: the follower starts at a checkpoint that both logs have, the view is
+    // rebuilt.
     let orders = runner.application("orders").unwrap();
     let id = orders.log_id().await.unwrap().unwrap();
-    let from = StartingMark::new("orders", id, Some(both_know));
+    let from = StartingCheckpoint::new("orders", id, Some(both_know));
     runner
         .reset("stock", "reservations", &[from])
         .await

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use retold::application::Logged;
 use retold::postgres::{self, Postgres, PostgresTables, PostgresViews};
-use retold::projection::{BoxError, MemoryView, Projection, ViewKeeper};
+use retold::projection::{BoxError, MemoryView, Projection, ViewStore};
 use retold::runner::{Cluster, MultiThread, MultiThreadOptions, ViewWaitError};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::{FindingKind, Trouble};
@@ -43,7 +43,7 @@ impl Drop for Opened {
 
 struct Opened(Gate);
 
-fn in_memory(gate: &Gate) -> Arc<dyn ViewKeeper> {
+fn in_memory(gate: &Gate) -> Arc<dyn ViewStore> {
     let gate = gate.clone();
     let counting =
         Projection::new("placed", 1, "orders").on::<Placed>(move |count: &mut u64, _| {
@@ -54,7 +54,7 @@ fn in_memory(gate: &Gate) -> Arc<dyn ViewKeeper> {
     MemoryView::<u64>::new().keep(counting).unwrap()
 }
 
-fn in_file(gate: &Gate, folder: &tempfile::TempDir) -> Arc<dyn ViewKeeper> {
+fn in_file(gate: &Gate, folder: &tempfile::TempDir) -> Arc<dyn ViewStore> {
     let gate = gate.clone();
     let projection =
         Projection::<Sqlite>::new("placed", 1, "orders").on::<Placed>(move |view, placed| {
@@ -72,9 +72,9 @@ fn in_file(gate: &Gate, folder: &tempfile::TempDir) -> Arc<dyn ViewKeeper> {
     views.keep(projection, tables).unwrap()
 }
 
-async fn a_handler_that_blocks_its_thread_is_shown(gate: Gate, keeper: Arc<dyn ViewKeeper>) {
+async fn a_handler_that_blocks_its_thread_is_shown(gate: Gate, view_store: Arc<dyn ViewStore>) {
     let opened = Opened(gate);
-    let infrastructure = memory().view(keeper);
+    let infrastructure = memory().view(view_store);
     let options = MultiThreadOptions::new().stop_wait_max(Duration::from_millis(100));
     let system = one_way(reservations());
     let runner = MultiThread::start_with(&system, &infrastructure, options);

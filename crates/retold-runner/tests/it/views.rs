@@ -53,7 +53,7 @@ async fn a_view_in_memory_shows_what_was_waited_for() {
 async fn a_view_in_a_database_resumes_after_a_restart(home: Place) {
     for round in 1..=2_i64 {
         let view = home.view();
-        let infrastructure = home.open().await.view(view.keeper());
+        let infrastructure = home.open().await.view(view.view_store());
         let runner = MultiThread::start(&one_way(reservations()), &infrastructure)
             .await
             .unwrap();

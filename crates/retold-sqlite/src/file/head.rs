@@ -1,6 +1,7 @@
-//! The ends of a log, of a stream, and of a follower's stretches. Each is one step in an index.
+//! The ends of a log, of a stream, and of a follower's processed ranges. Each is one step in an
+//! index.
 
-use retold_core::recording::{EventId, Head, Mark};
+use retold_core::recording::{Checkpoint, EventId, Head};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
              ORDER BY seq DESC LIMIT 1",
         )?
         .query_row(params![log.start(), log.last()], |row| {
-            Ok((mark(row)?, unsigned(row.get(2)?)))
+            Ok((checkpoint(row)?, unsigned(row.get(2)?)))
         })
         .optional()?;
     let eventless = conn
@@ -23,19 +24,19 @@ pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
         .query_row([log.0], |row| row.get(0))
         .optional()?
         .map_or(0, unsigned);
-    let (mark, append_number) = last.unzip();
+    let (checkpoint, append_number) = last.unzip();
     Ok(Head {
-        mark: mark.flatten(),
+        checkpoint: checkpoint.flatten(),
         append_count: append_number.unwrap_or(0).max(eventless),
         topic_count: 0,
     })
 }
 
-/// Returns the mark of a log's event at a position, if it exists; `seq` is in the log's rows.
-pub(crate) fn mark_at(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Mark>> {
+/// Returns the checkpoint of a log's event at a position, if it exists; `seq` is in the log's rows.
+pub(crate) fn checkpoint_at(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Checkpoint>> {
     let found = conn
         .prepare_cached("SELECT seq, id FROM event WHERE seq = ?1")?
-        .query_row([seq], mark)
+        .query_row([seq], checkpoint)
         .optional()?;
     Ok(found.flatten())
 }
@@ -91,10 +92,10 @@ pub(crate) fn checked_stream_end(
 }
 
 /// Position and id, in the first two columns.
-pub(crate) fn mark(row: &Row<'_>) -> rusqlite::Result<Option<Mark>> {
+pub(crate) fn checkpoint(row: &Row<'_>) -> rusqlite::Result<Option<Checkpoint>> {
     let position = seq::position(row.get(0)?);
     let event_id = EventId::new(uuid(row, 1)?);
-    Ok(position.map(|position| Mark { position, event_id }))
+    Ok(position.map(|position| Checkpoint { position, event_id }))
 }
 
 /// A column that contains a uuid.

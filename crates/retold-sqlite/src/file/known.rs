@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use retold_core::recording::{EventId, Head, Mark};
+use retold_core::recording::{Checkpoint, EventId, Head};
 
 use super::log::Born;
 use super::seq::LogKey;
@@ -34,7 +34,7 @@ pub(crate) struct KnownLog {
     /// Its name, key and id, as stored in the file.
     pub(crate) name: Arc<str>,
     pub(crate) born: Born,
-    pub(crate) head: Option<Mark>,
+    pub(crate) head: Option<Checkpoint>,
     pub(crate) append_count: u64,
     streams: HashMap<Arc<str>, KnownStream>,
     topics: HashMap<Arc<str>, i64>,
@@ -84,7 +84,7 @@ impl Known {
         let log = KnownLog {
             name: Arc::clone(name),
             born,
-            head: head.mark,
+            head: head.checkpoint,
             append_count: head.append_count,
             streams: HashMap::new(),
             topics: HashMap::new(),

@@ -1,9 +1,9 @@
 //! A single number for a place in a file: the key of a log and a number in it, as
 //! `key << 40 | number`.
 //!
-//! The events (by position) of all logs are in one table under this number, and their stretches (by
-//! ordinal) in another. Thus a log's rows are adjacent and in its order, a new one follows them,
-//! and one comparison determines the log and whether a row is before or after.
+//! The events (by position) of all logs are in one table under this number, and their processed
+//! ranges (by ordinal) in another. Thus a log's rows are adjacent and in its order, a new one
+//! follows them, and one comparison determines the log and whether a row is before or after.
 
 use retold_core::recording::Position;
 
@@ -14,7 +14,7 @@ pub(crate) const NUMBER_MAX: u64 = (1 << NUMBER_BITS) - 1;
 /// The most logs in a file: the highest key.
 pub(crate) const LOGS_MAX: i64 = (1 << (63 - NUMBER_BITS)) - 1;
 
-/// The key of a row: of an event or a stretch.
+/// The key of a row: of an event or a processed range.
 pub(crate) type Seq = i64;
 
 /// A log's number in its file, from 1 to [`LOGS_MAX`].

@@ -10,7 +10,7 @@ use retold_core::projection::{
     Applied, Kept, OnPoison, Projection, ProjectionError, Seen, SkippedEvent, StartFrom, Supersede,
     ViewPage,
 };
-use retold_core::recording::{Invalid, Mark, Position, RecordError, StoredEvent};
+use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, StoredEvent};
 
 use super::{Declared, Halt, Sqlite, SqliteTables};
 use crate::file::head;
@@ -130,7 +130,7 @@ fn catch_up(
     born: Born,
 ) -> Result<CatchUp, Halt> {
     let conn = transaction.conn;
-    let head = head::read(conn, born.key)?.mark;
+    let head = head::read(conn, born.key)?.checkpoint;
     let kept = match declared.kept(conn)? {
         Some(kept) if kept.checkpoint.is_some() || kept.upstream == born.id => kept,
         _ => {
@@ -142,7 +142,9 @@ fn catch_up(
         }
     };
     check_upstream(transaction, declared, born, &kept)?;
-    let position = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+    let position = |checkpoint: Option<Checkpoint>| {
+        Position::number(checkpoint.map(|checkpoint| checkpoint.position))
+    };
     let mut checkpoint = kept.checkpoint;
     if position(checkpoint) < position(head) {
         let span = Span {
@@ -152,7 +154,13 @@ fn catch_up(
         let events = log_events(conn, born, span, CATCH_UP_PAGE_EVENTS)
             .map_err(|error| Halt::Refused(declared.error(error)))?;
         if let Some(last) = events.last() {
-            checkpoint = take_page(transaction, declared, checkpoint, &events, last.mark())?;
+            checkpoint = take_page(
+                transaction,
+                declared,
+                checkpoint,
+                &events,
+                last.checkpoint(),
+            )?;
         }
     }
     if checkpoint != head {
@@ -168,10 +176,10 @@ fn catch_up(
 fn take_page(
     transaction: &Transaction<'_>,
     declared: &Declared,
-    after: Option<Mark>,
+    after: Option<Checkpoint>,
     events: &[StoredEvent],
-    to: Mark,
-) -> Result<Option<Mark>, Halt> {
+    to: Checkpoint,
+) -> Result<Option<Checkpoint>, Halt> {
     let taken: Vec<_> = events
         .iter()
         .filter(|it| declared.takes(it))
@@ -187,18 +195,21 @@ fn take_page(
         Applied::Elsewhere(checkpoint) => Ok(checkpoint),
         Applied::Until { count, error } => {
             let event = &page.events[count];
-            let (topic, mark) = (event.topic(), event.mark());
+            let (topic, checkpoint) = (event.topic(), event.checkpoint());
             if declared.outline().on_poison != OnPoison::Skip {
                 return Err(Halt::Refused(declared.invalid(format!(
                     "it cannot catch up over the event {topic:?} at position {}: {error}",
-                    mark.position
+                    checkpoint.position
                 ))));
             }
-            let before = page.events[..count].last().map(StoredEvent::mark).or(after);
+            let before = page.events[..count]
+                .last()
+                .map(StoredEvent::checkpoint)
+                .or(after);
             let text = error.to_string();
-            let skipped = SkippedEvent::from_parts(mark, topic, text, transaction.now);
+            let skipped = SkippedEvent::from_parts(checkpoint, topic, text, transaction.now);
             declared.skip(transaction.conn, before, &skipped)?;
-            Ok(Some(mark))
+            Ok(Some(checkpoint))
         }
     }
 }
@@ -210,14 +221,16 @@ fn check_upstream(
     born: Born,
     kept: &Kept,
 ) -> Result<(), Halt> {
-    let Some(mark) = kept.checkpoint else {
+    let Some(checkpoint) = kept.checkpoint else {
         return Ok(());
     };
-    let found = head::mark_at(transaction.conn, born.key.seq(mark.position.get()))?;
-    if kept.upstream == born.id && found == Some(mark) {
+    let found = head::checkpoint_at(transaction.conn, born.key.seq(checkpoint.position.get()))?;
+    if kept.upstream == born.id && found == Some(checkpoint) {
         return Ok(());
     }
-    Err(Halt::Refused(declared.outline().diverged(mark, found)))
+    Err(Halt::Refused(
+        declared.outline().diverged(checkpoint, found),
+    ))
 }
 
 /// Advances a projection to the head of its log within the transaction of an append.
@@ -225,7 +238,7 @@ pub(crate) fn prepare(
     transaction: &mut Transaction<'_>,
     declared: &Declared,
     log: &Log,
-    head: Option<Mark>,
+    head: Option<Checkpoint>,
 ) -> Result<(), Refused> {
     let born = log.birth();
     // It has usually caught up already.

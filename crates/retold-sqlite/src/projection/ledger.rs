@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use retold_core::domain::Timestamp;
 use retold_core::projection::SkippedEvent;
-use retold_core::recording::{EventId, LogId, Mark, Position, ViewEntry};
+use retold_core::recording::{Checkpoint, EventId, LogId, Position, ViewEntry};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::file::head::{unsigned, uuid};
@@ -45,7 +45,7 @@ const SELECT: &str =
 pub(super) struct Entry {
     pub(super) version: u32,
     pub(super) upstream: LogId,
-    pub(super) checkpoint: Option<Mark>,
+    pub(super) checkpoint: Option<Checkpoint>,
     pub(super) is_seen: bool,
     pub(super) tables: Vec<String>,
 }
@@ -122,7 +122,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let position: Option<i64> = row.get(2)?;
     let position = position.and_then(|it| Position::new(it.cast_unsigned()));
     let checkpoint = match position {
-        Some(position) => Some(Mark {
+        Some(position) => Some(Checkpoint {
             position,
             event_id: EventId::new(uuid(row, 3)?),
         }),
@@ -155,10 +155,10 @@ pub(super) fn begin(
         entry.upstream.uuid().as_bytes(),
         entry
             .checkpoint
-            .map(|mark| mark.position.get().cast_signed()),
+            .map(|checkpoint| checkpoint.position.get().cast_signed()),
         entry
             .checkpoint
-            .map(|mark| mark.event_id.uuid().into_bytes()),
+            .map(|checkpoint| checkpoint.event_id.uuid().into_bytes()),
         if entry.is_seen { "seen" } else { "building" },
         entry.tables.join(","),
     ])
@@ -170,7 +170,7 @@ pub(super) fn advance(
     conn: &Connection,
     name: &str,
     version: u32,
-    to: Mark,
+    to: Checkpoint,
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "UPDATE retold_projection SET position = ?3, event_id = ?4
@@ -227,8 +227,8 @@ pub(super) fn skip(
     .execute(params![
         name,
         version,
-        skipped.mark.position.get().cast_signed(),
-        skipped.mark.event_id.uuid().as_bytes(),
+        skipped.checkpoint.position.get().cast_signed(),
+        skipped.checkpoint.event_id.uuid().as_bytes(),
         &*skipped.topic,
         &*skipped.error,
         skipped.at.as_micros(),
@@ -255,13 +255,13 @@ pub(super) fn skipped(
     while let Some(row) = rows.next()? {
         let position: i64 = row.get(0)?;
         if let Some(position) = Position::new(position.cast_unsigned()) {
-            let mark = Mark {
+            let checkpoint = Checkpoint {
                 position,
                 event_id: EventId::new(uuid(row, 1)?),
             };
             let (topic, error): (Arc<str>, Arc<str>) = (row.get(2)?, row.get(3)?);
             let at = Timestamp::from_micros(row.get(4)?);
-            page.push(SkippedEvent::from_parts(mark, topic, error, at));
+            page.push(SkippedEvent::from_parts(checkpoint, topic, error, at));
         }
     }
     Ok(page)

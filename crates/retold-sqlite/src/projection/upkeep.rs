@@ -1,5 +1,5 @@
-//! The upkeep of a view: the operations of a keeper, each inside of a transaction that the caller
-//! has begun and will commit or roll back.
+//! The upkeep of a view: the operations of a view store, each inside of a transaction that the
+//! caller has begun and will commit or roll back.
 //!
 //! A refused operation leaves no trace in the transaction. If the database fails, the transaction
 //! must be rolled back.
@@ -13,7 +13,9 @@ use retold_core::projection::{
     Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
     SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
 };
-use retold_core::recording::{Corrupt, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
+use retold_core::recording::{
+    Checkpoint, Corrupt, Invalid, LogId, Position, RecordError, StoredEvent,
+};
 use rusqlite::Connection;
 
 use super::ledger::{self, Entry};
@@ -157,7 +159,7 @@ impl Declared {
         &self,
         conn: &Connection,
         upstream: LogId,
-        start: Option<Mark>,
+        start: Option<Checkpoint>,
     ) -> Result<Kept, Halt> {
         ledger::create(conn)?;
         let entries = ledger::entries(conn, self.name())?;
@@ -256,7 +258,7 @@ impl Declared {
             return Ok(Applied::Whole);
         };
         if let Some(last) = page.events[..count].last() {
-            ledger::advance(conn, self.name(), self.version(), last.mark())?;
+            ledger::advance(conn, self.name(), self.version(), last.checkpoint())?;
         }
         Ok(Applied::Until { count, error })
     }
@@ -302,7 +304,7 @@ impl Declared {
     pub(crate) fn checkpoint(
         &self,
         conn: &Connection,
-    ) -> rusqlite::Result<Option<(LogId, Option<Mark>)>> {
+    ) -> rusqlite::Result<Option<(LogId, Option<Checkpoint>)>> {
         let entry = ledger::entry_of(conn, self.name(), self.version())?;
         Ok(entry.map(|it| (it.upstream, it.checkpoint)))
     }
@@ -327,7 +329,7 @@ impl Declared {
             )));
         }
         if let Some(last) = events.last() {
-            ledger::advance(conn, self.name(), self.version(), last.mark())?;
+            ledger::advance(conn, self.name(), self.version(), last.checkpoint())?;
         }
         Ok(None)
     }
@@ -335,7 +337,7 @@ impl Declared {
     pub(crate) fn skip(
         &self,
         conn: &Connection,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: &SkippedEvent,
     ) -> Result<Applied, Halt> {
         let entry = self.entry(conn)?;
@@ -345,26 +347,27 @@ impl Declared {
         if ledger::count_skipped(conn, self.name(), self.version())? >= SKIPPED_EVENTS_MAX {
             return Err(Halt::Refused(self.invalid(format!(
                 "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
-                skipped.mark
+                skipped.checkpoint
             ))));
         }
         ledger::skip(conn, self.name(), self.version(), skipped)?;
-        ledger::advance(conn, self.name(), self.version(), skipped.mark)?;
+        ledger::advance(conn, self.name(), self.version(), skipped.checkpoint)?;
         Ok(Applied::Whole)
     }
 
     pub(crate) fn switch(
         &self,
         conn: &Connection,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> Result<Switched, Halt> {
         let entry = self.entry(conn)?;
         if entry.checkpoint != after {
             return Ok(Switched::Elsewhere(entry.checkpoint));
         }
-        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        let position =
+            |checkpoint: Option<Checkpoint>| checkpoint.map(|checkpoint| checkpoint.position);
         let entries = ledger::entries(conn, self.name())?;
         let older = entries.iter().find(|it| it.is_seen);
         if let Some(older) = older.and_then(|it| it.checkpoint)
@@ -413,7 +416,7 @@ impl Declared {
 }
 
 thread_local! {
-    /// Marks that a handler is running on this thread.
+    /// Checkpoints that a handler is running on this thread.
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
 }
 

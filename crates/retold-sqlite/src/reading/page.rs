@@ -4,7 +4,7 @@ use retold_core::domain::Timestamp;
 use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::{
-    Corrupt, Direction, EventId, LogId, LogRead, Mark, Page, PageEnd, Place, Position, Query,
+    Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Place, Position, Query,
     RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
 };
 use rusqlite::types::FromSqlError;
@@ -83,9 +83,9 @@ impl Reader {
             first: log.seq(span.0),
             last: log.seq(span.1),
         };
-        if let Some(mark) = read.mark() {
-            let found = self.mark_at(log, mark.position)?;
-            RecordError::check_mark(name, mark, found)?;
+        if let Some(checkpoint) = read.checkpoint() {
+            let found = self.checkpoint_at(log, checkpoint.position)?;
+            RecordError::check_checkpoint(name, checkpoint, found)?;
         }
         let mut page = Filling::new(born, limit, read.direction);
         match &read.query {
@@ -94,7 +94,7 @@ impl Reader {
             query => self.fill_from_matches(&mut page, query, span, read.direction)?,
         }
         let until = match read.until {
-            Some(until) => self.mark_at(log, until)?,
+            Some(until) => self.checkpoint_at(log, until)?,
             None => None,
         };
         let is_whole = read.query == Query::All && !span.is_empty();
@@ -118,15 +118,15 @@ impl Reader {
         let (first, last) = asked(read.after.map(Version::get), until, read.direction);
         let failed = |error| before_commit("reading a stream", error);
         let key = names::stream_key(&self.conn, log, &read.stream).map_err(failed)?;
-        let mark_of = |reader: &Self, version| match key {
-            Some(key) => mark_of_version(reader, key, version).map_err(failed),
+        let checkpoint_of = |reader: &Self, version| match key {
+            Some(key) => checkpoint_of_version(reader, key, version).map_err(failed),
             None => Ok(None),
         };
-        if let Some((version, mark)) = read.mark() {
-            RecordError::check_mark(name, mark, mark_of(self, version.get())?)?;
+        if let Some((version, checkpoint)) = read.checkpoint() {
+            RecordError::check_checkpoint(name, checkpoint, checkpoint_of(self, version.get())?)?;
         }
         let mut page = Filling::new(born, limit, read.direction);
-        let mut until_mark = None;
+        let mut until_checkpoint = None;
         if let Some(key) = key {
             self.fill_from_stream(
                 &mut page,
@@ -135,13 +135,13 @@ impl Reader {
                 read.direction,
             )?;
             if read.direction == Direction::Forward && page.end() == PageEnd::Complete {
-                until_mark = match until {
-                    Some(until) => mark_of(self, until)?,
+                until_checkpoint = match until {
+                    Some(until) => checkpoint_of(self, until)?,
                     None => None,
                 };
             }
         }
-        self.finish(page, until_mark)
+        self.finish(page, until_checkpoint)
     }
 
     /// Returns the event with this id.
@@ -166,10 +166,14 @@ impl Reader {
         Ok(Some(event))
     }
 
-    /// Returns the mark of the event at a position of a log, if it exists.
-    fn mark_at(&self, log: LogKey, position: Position) -> Result<Option<Mark>, RecordError> {
+    /// Returns the checkpoint of the event at a position of a log, if it exists.
+    fn checkpoint_at(
+        &self,
+        log: LogKey,
+        position: Position,
+    ) -> Result<Option<Checkpoint>, RecordError> {
         match position.get() {
-            number @ ..=NUMBER_MAX => head::mark_at(&self.conn, log.seq(number))
+            number @ ..=NUMBER_MAX => head::checkpoint_at(&self.conn, log.seq(number))
                 .map_err(|error| before_commit("reading a log", error)),
             _ => Ok(None),
         }
@@ -264,19 +268,19 @@ impl Reader {
     }
 
     /// Sets how far a page went.
-    fn finish(&mut self, page: Filling, until: Option<Mark>) -> Result<Page, RecordError> {
+    fn finish(&mut self, page: Filling, until: Option<Checkpoint>) -> Result<Page, RecordError> {
         let end = page.end();
         let known = match (page.direction, end) {
             (Direction::Backward, _) => None,
-            (Direction::Forward, PageEnd::Full) => page.events.last().map(StoredEvent::mark),
+            (Direction::Forward, PageEnd::Full) => page.events.last().map(StoredEvent::checkpoint),
             (Direction::Forward, PageEnd::Complete) => until,
         };
         let read_to = match known {
-            Some(mark) => Some(mark),
+            Some(checkpoint) => Some(checkpoint),
             None => {
                 let head = head::read(&self.conn, page.born.key);
                 head.map_err(|error| before_commit("reading the head", error))?
-                    .mark
+                    .checkpoint
             }
         };
         let topics = self.topics.count(&self.conn, page.born.key);
@@ -352,7 +356,7 @@ fn check_matches(query: &Query, event: &StoredEvent, seq: Seq) -> Result<(), Rec
 /// Checks that a complete page has every event up to where it was read.
 fn check_reaches(page: &Page, after: Option<Position>) -> Result<(), RecordError> {
     let last = page.events.last().map(StoredEvent::position).or(after);
-    let to = page.read_to.map(|mark| mark.position);
+    let to = page.read_to.map(|checkpoint| checkpoint.position);
     if last < to {
         return Err(Corrupt::new(
             format!("position {}", Position::number(last) + 1),
@@ -380,7 +384,11 @@ fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (u64, 
     }
 }
 
-fn mark_of_version(reader: &Reader, key: i64, version: u64) -> rusqlite::Result<Option<Mark>> {
+fn checkpoint_of_version(
+    reader: &Reader,
+    key: i64,
+    version: u64,
+) -> rusqlite::Result<Option<Checkpoint>> {
     let Ok(version) = i64::try_from(version) else {
         return Ok(None);
     };
@@ -389,7 +397,7 @@ fn mark_of_version(reader: &Reader, key: i64, version: u64) -> rusqlite::Result<
     )?;
     let mut rows = select.query([key, version])?;
     match rows.next()? {
-        Some(row) => head::mark(row),
+        Some(row) => head::checkpoint(row),
         None => Ok(None),
     }
 }

@@ -2,8 +2,8 @@
 //! stores data of an event agree.
 //!
 //! Properties that reads show (positions, versions, places in appends, indexes against events,
-//! stretches) are checked by [`verify_log`](retold_core::recording::verify_log), for every store
-//! alike.
+//! processed ranges) are checked by [`verify_log`](retold_core::recording::verify_log), for every
+//! store alike.
 
 use retold_core::recording::limits::FINDINGS_MAX;
 use retold_core::recording::{Corrupt, RecordError};
@@ -62,10 +62,10 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
         "ids",
     ),
     (
-        "SELECT 'stretch ' || (stretch.seq & 1099511627775), 'its follower is not one of its log'
+        "SELECT 'processed range ' || (stretch.seq & 1099511627775), 'its follower is not one of its log'
          FROM stretch LEFT JOIN follower ON follower.key = stretch.follower
          WHERE follower.log IS NOT stretch.seq >> 40",
-        "stretches against followers",
+        "processed ranges against followers",
     ),
 ];
 

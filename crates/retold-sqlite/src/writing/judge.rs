@@ -1,11 +1,11 @@
-//! Judges an append in the order of the contract's rule 2: stretches or an exact repeat, then ids,
-//! then conditions in their order. Writes nothing.
+//! Judges an append in the order of the contract's rule 2: processed ranges or an exact repeat,
+//! then ids, then conditions in their order. Writes nothing.
 
 use std::collections::HashMap;
 
 use retold_core::recording::{
-    Append, Appended, Condition, Conflict, Direction, FollowerKey, LogId, Mark, Position,
-    Positions, Query, RecordError, Stretch, Version,
+    Append, Appended, Checkpoint, Condition, Conflict, Direction, FollowerKey, LogId, Position,
+    Positions, ProcessedRange, Query, RecordError, Version,
 };
 use rusqlite::{Connection, params};
 
@@ -15,7 +15,7 @@ use crate::file::log::Born;
 use crate::file::seq::{LogKey, NUMBER_MAX};
 use crate::reading::matches::{Matches, Span};
 use crate::reading::page::{event_that_matches, position_of};
-use crate::reading::stretches;
+use crate::reading::processed_ranges;
 use crate::transaction::Transaction;
 
 /// The judgment of an append.
@@ -33,8 +33,8 @@ impl Transaction<'_> {
         if let Some(error) = self.refused_by_space(log, append) {
             return Ok(Verdict::Answer(Err(error)));
         }
-        if !append.stretches().is_empty()
-            && let Some(conflict) = judge_stretches(self.conn, born, append.stretches())?
+        if !append.processed_ranges().is_empty()
+            && let Some(conflict) = judge_ranges(self.conn, born, append.processed_ranges())?
         {
             return Ok(Verdict::Answer(Err(conflict.into())));
         }
@@ -50,7 +50,7 @@ impl Transaction<'_> {
     }
 
     fn refused_by_space(&mut self, log: LogKey, append: &Append) -> Option<RecordError> {
-        let head = self.log_head(log).map(|mark| mark.position);
+        let head = self.log_head(log).map(|checkpoint| checkpoint.position);
         let left = NUMBER_MAX - Position::number(head).min(NUMBER_MAX);
         (append.new_events().len() as u64 > left)
             .then(|| RecordError::unavailable("appending", Refusal::LogFull))
@@ -69,15 +69,15 @@ impl Transaction<'_> {
                 continue;
             };
             if index == 0
-                && append.stretches().is_empty()
+                && append.processed_ranges().is_empty()
                 && is_append_at(self.conn, log, position, append)?
             {
                 let positions = Positions::new(position, events.len() as u64);
                 return Ok(Some(Verdict::Answer(Ok(Appended::Repeated(positions)))));
             }
             let id = event.id;
-            let there = head::mark_at(self.conn, log.seq(position.get()))?;
-            if there.map(|mark| mark.event_id) != Some(id) {
+            let there = head::checkpoint_at(self.conn, log.seq(position.get()))?;
+            if there.map(|checkpoint| checkpoint.event_id) != Some(id) {
                 return Err(damaged(format!(
                     "the index of ids leads from {id} to another event, at position {position}"
                 )));
@@ -128,7 +128,7 @@ impl Transaction<'_> {
         after: Option<Position>,
     ) -> rusqlite::Result<Option<RecordError>> {
         let log = born.key;
-        let head = self.log_head(log).map(|mark| mark.position);
+        let head = self.log_head(log).map(|checkpoint| checkpoint.position);
         if after > head {
             return Ok(Some(RecordError::invalid(format!(
                 "condition {index} begins after position {}, beyond the head of the log at {}",
@@ -149,7 +149,7 @@ impl Transaction<'_> {
         Ok(Some(
             match event_that_matches(self.conn, born, query, found) {
                 Ok(event) => {
-                    let (condition, found) = (index, event.mark());
+                    let (condition, found) = (index, event.checkpoint());
                     Conflict::Query { condition, found }.into()
                 }
                 Err(error) => error,
@@ -158,31 +158,31 @@ impl Transaction<'_> {
     }
 }
 
-/// Finds the first stretch that does not begin where the previous one of its follower and upstream
-/// ended.
-fn judge_stretches(
+/// Finds the first processed range that does not begin where the previous one of its follower and
+/// upstream ended.
+fn judge_ranges(
     conn: &Connection,
     born: Born,
-    stretches: &[Stretch],
+    ranges: &[ProcessedRange],
 ) -> rusqlite::Result<Option<Conflict>> {
-    let mut ends: HashMap<(&FollowerKey, LogId), (Option<Mark>, Mark)> = HashMap::new();
-    for stretch in stretches {
-        let key = (&stretch.follower, stretch.upstream);
+    let mut ends: HashMap<(&FollowerKey, LogId), (Option<Checkpoint>, Checkpoint)> = HashMap::new();
+    for range in ranges {
+        let key = (&range.follower, range.upstream);
         let (recorded, previous) = match ends.get(&key) {
             Some((recorded, previous)) => (*recorded, Some(*previous)),
             None => {
-                let recorded = stretches::checkpoint(conn, born, key.0, key.1)?;
+                let recorded = processed_ranges::checkpoint(conn, born, key.0, key.1)?;
                 (recorded, recorded)
             }
         };
-        if previous.is_some_and(|end| stretch.after != Some(end.position)) {
+        if previous.is_some_and(|end| range.after != Some(end.position)) {
             return Ok(Some(Conflict::Checkpoint {
-                follower: stretch.follower.clone(),
-                upstream: stretch.upstream,
+                follower: range.follower.clone(),
+                upstream: range.upstream,
                 checkpoint: recorded,
             }));
         }
-        ends.insert(key, (recorded, stretch.to));
+        ends.insert(key, (recorded, range.to));
     }
     Ok(None)
 }

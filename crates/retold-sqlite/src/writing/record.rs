@@ -1,13 +1,13 @@
 //! Records an append that was judged, in as few steps as it has rows.
 
 use retold_core::recording::checksum::{Content, Numbers};
-use retold_core::recording::{Append, Mark, NewEvent, Place, Position, Positions, pack_tags};
+use retold_core::recording::{Append, Checkpoint, NewEvent, Place, Position, Positions, pack_tags};
 use rusqlite::params;
 
 use crate::file::known::{KnownStream, Label};
 use crate::file::log::Born;
 use crate::file::seq::{LogKey, Seq};
-use crate::reading::stretches;
+use crate::reading::processed_ranges;
 use crate::transaction::Transaction;
 
 /// With a conflict rule that never undoes only one statement, SQLite needs no statement journal.
@@ -21,7 +21,7 @@ impl Transaction<'_> {
     pub(crate) fn record(&mut self, born: Born, append: &Append) -> rusqlite::Result<Positions> {
         let log = born.key;
         let events = append.new_events();
-        let head = self.log_head(log).map(|mark| mark.position);
+        let head = self.log_head(log).map(|checkpoint| checkpoint.position);
         let first = head.map_or(Position::FIRST, Position::next);
         let append_number = self.known.log_mut(log).append_count + 1;
         let count = u32::try_from(events.len()).expect("the append was checked against the limits");
@@ -30,16 +30,16 @@ impl Transaction<'_> {
             let place = Place { index, count };
             self.record_event(born, position, append_number, place, event)?;
         }
-        for stretch in append.stretches() {
-            stretches::record(self.conn, born, stretch, head, !events.is_empty())?;
+        for range in append.processed_ranges() {
+            processed_ranges::record(self.conn, born, range, head, !events.is_empty())?;
         }
         if events.is_empty() {
-            stretches::count_eventless(self.conn, log, append_number)?;
+            processed_ranges::count_eventless(self.conn, log, append_number)?;
         }
         let known = self.known.log_mut(log);
         known.append_count = append_number;
         if let Some(last) = events.last() {
-            known.head = Some(Mark {
+            known.head = Some(Checkpoint {
                 position: first.plus(u64::from(count) - 1),
                 event_id: last.id,
             });

@@ -7,9 +7,9 @@ use std::fs;
 use std::sync::Arc;
 
 use retold_core::recording::{
-    Append, Appended, Condition, EventId, ExpectedVersion, FollowerKey, Head, LogId, LogRead, Mark,
-    NewEvent, Page, PageEnd, Position, Query, RecordError, RecordedStretch, Recorder, Store,
-    StoredEvent, StoredSnapshot, StreamRead, Stretch, StretchRead, Version, verify_log,
+    Append, Appended, Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, Head, LogId,
+    LogRead, NewEvent, Page, PageEnd, Position, ProcessedRange, Query, RangeRead, RecordError,
+    RecordedRange, Recorder, Store, StoredEvent, StoredSnapshot, StreamRead, Version, verify_log,
 };
 use retold_sqlite::SqliteStore;
 use uuid::Uuid;
@@ -59,13 +59,14 @@ async fn fill(place: &Place) {
             .unwrap();
         let mut after = None;
         for first in (1..=EVENTS).step_by(3) {
-            let to = Mark {
+            let to = Checkpoint {
                 position: Position::new(first as u64).unwrap(),
                 event_id: EventId::new(Uuid::from_u128(first)),
             };
             let (key, upstream) = follower();
             let events = (first..first + 3).map(new_event);
-            let append = Append::of(events).stretch(Stretch::new(key, upstream, after, to));
+            let append =
+                Append::of(events).processed_range(ProcessedRange::new(key, upstream, after, to));
             log.append(append).await.unwrap();
             after = Some(to.position);
         }
@@ -86,8 +87,8 @@ struct Answers {
     /// Pages by the name of the way of reading.
     events: BTreeMap<String, Vec<StoredEvent>>,
     streams: Vec<(Arc<str>, Version)>,
-    stretches: Vec<RecordedStretch>,
-    checkpoint: Option<Mark>,
+    ranges: Vec<RecordedRange>,
+    checkpoint: Option<Checkpoint>,
     snapshots: BTreeMap<String, Option<StoredSnapshot>>,
 }
 
@@ -159,9 +160,9 @@ async fn ask(recorder: &dyn Recorder) -> (Answers, bool) {
         .into_iter()
         .map(|it| (it.name, it.version))
         .collect();
-    let stretches = recorder.stretches(StretchRead::new()).await;
-    keep(stretches.is_ok());
-    answers.stretches = stretches.unwrap_or_default();
+    let ranges = recorder.processed_ranges(RangeRead::new()).await;
+    keep(ranges.is_ok());
+    answers.ranges = ranges.unwrap_or_default();
     let (key, upstream) = follower();
     let checkpoint = recorder.checkpoint(&key, upstream).await;
     keep(checkpoint.is_ok());
@@ -196,10 +197,10 @@ fn check_content(found: &Answers, truth: &Answers, seed: u64) {
             "{way}, RETOLD_SEED={seed}"
         );
     }
-    for stretch in &found.stretches {
+    for range in &found.ranges {
         assert!(
-            truth.stretches.contains(stretch),
-            "{stretch:?}, RETOLD_SEED={seed}"
+            truth.ranges.contains(range),
+            "{range:?}, RETOLD_SEED={seed}"
         );
     }
     for (stream, snapshot) in &found.snapshots {

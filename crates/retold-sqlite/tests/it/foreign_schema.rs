@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use retold_core::recording::{
-    Append, Corrupt, EventId, FollowerKey, LogId, LogRead, Mark, Position, Query, RecordError,
-    Recorder, Store, StoredSnapshot, StreamRead, Stretch, StretchRead, Version,
+    Append, Checkpoint, Corrupt, EventId, FollowerKey, LogId, LogRead, Position, ProcessedRange,
+    Query, RangeRead, RecordError, Recorder, Store, StoredSnapshot, StreamRead, Version,
 };
 use retold_sqlite::SqliteStore;
 use rusqlite::Connection;
@@ -21,7 +21,7 @@ const TABLES: [&str; 12] = [
     "event",
     "event_tag",
     "follower",
-    "stretch",
+    "processed range",
     "eventless_append",
     "snapshot",
     "lease",
@@ -37,13 +37,13 @@ fn upstream() -> LogId {
 
 /// An append that uses every feature of appends.
 fn full_append(number: u64) -> Append {
-    let mark = |number: u64| Mark {
+    let checkpoint = |number: u64| Checkpoint {
         position: Position::new(number).unwrap(),
         event_id: EventId::new(Uuid::from_u128(number.into())),
     };
     let after = number.checked_sub(1).and_then(Position::new);
-    let stretch = Stretch::new(FollowerKey::new("f"), upstream(), after, mark(number));
-    Append::of([event(number.into()).stream("dog/1").tag("good")]).stretch(stretch)
+    let range = ProcessedRange::new(FollowerKey::new("f"), upstream(), after, checkpoint(number));
+    Append::of([event(number.into()).stream("dog/1").tag("good")]).processed_range(range)
 }
 
 /// Performs every operation of a store; returns the errors, each with its operation.
@@ -67,8 +67,8 @@ async fn use_all(store: &SqliteStore, dogs: &dyn Recorder) -> Vec<(&'static str,
     );
     note("head", dogs.head().await.map(drop));
     note("streams", dogs.streams("", None, 10).await.map(drop));
-    let stretches = dogs.stretches(StretchRead::new());
-    note("stretches", stretches.await.map(drop));
+    let ranges = dogs.processed_ranges(RangeRead::new());
+    note("processed ranges", ranges.await.map(drop));
     note(
         "checkpoint",
         dogs.checkpoint(&key, upstream()).await.map(drop),
@@ -151,7 +151,7 @@ async fn a_column_that_is_renamed_is_corrupt() {
         ("log", "born_at"),
         ("event", "origin"),
         ("event_tag", "seq"),
-        ("stretch", "head"),
+        ("processed range", "head"),
         ("snapshot", "state_type"),
         ("lease", "term"),
     ] {

@@ -1,8 +1,8 @@
 //! Recorded data does not change, even by tools that do not know Retold.
 
 use retold_core::recording::{
-    Append, Condition, Corrupt, EventId, FollowerKey, LogId, LogRead, Mark, Position, Query,
-    RecordError, Store, Stretch, verify_log,
+    Append, Checkpoint, Condition, Corrupt, EventId, FollowerKey, LogId, LogRead, Position,
+    ProcessedRange, Query, RecordError, Store, verify_log,
 };
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -13,13 +13,17 @@ async fn filled() -> Place {
     let place = Place::new();
     let recorder = log(&place.open(), "dogs").await;
     let upstream = LogId::new(Uuid::from_u128(5));
-    let to = Mark {
+    let to = Checkpoint {
         position: Position::FIRST,
         event_id: EventId::new(Uuid::from_u128(6)),
     };
     let events = (1..=3).map(|id| event(id).stream("dog/1").tag("good"));
-    let append =
-        Append::of(events).stretch(Stretch::new(FollowerKey::new("f"), upstream, None, to));
+    let append = Append::of(events).processed_range(ProcessedRange::new(
+        FollowerKey::new("f"),
+        upstream,
+        None,
+        to,
+    ));
     recorder.append(append).await.unwrap();
     place
 }

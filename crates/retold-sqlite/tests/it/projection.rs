@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use retold_core::projection::{
-    OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewKeeper,
+    OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewStore,
 };
 use retold_core::recording::{Recorder, Store};
 use retold_sqlite::{
@@ -120,7 +120,7 @@ async fn poison_leaves_no_trace_and_is_handled_as_configured() {
             ]
         );
         assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
-        let after = Some(skipped[0].mark.position);
+        let after = Some(skipped[0].checkpoint.position);
         let page = skips.handle().skipped(after, 1).await.unwrap();
         assert_eq!(page, skipped[1..]);
     }
@@ -334,9 +334,9 @@ async fn tables_that_cannot_be_are_a_clear_error() {
     assert!(error.to_string().contains("\"a b\""), "{error}");
 
     // The plain name is that of a table of the store.
-    let step = |keeper: Arc<dyn ViewKeeper>| {
+    let step = |view_store: Arc<dyn ViewStore>| {
         let log = log.clone();
-        async move { ProjectionPipeline::new(log, keeper).step().await }
+        async move { ProjectionPipeline::new(log, view_store).step().await }
     };
     let error = step(views.keep(projection(), one("event")).unwrap())
         .await
@@ -388,8 +388,8 @@ async fn a_full_disk_poisons_nothing() {
         );
         Ok(view.execute_batch(&sql)?)
     });
-    let keeper = views.keep(projection, tables).unwrap();
-    let mut pipeline = ProjectionPipeline::new(dogs.clone(), keeper);
+    let view_store = views.keep(projection, tables).unwrap();
+    let mut pipeline = ProjectionPipeline::new(dogs.clone(), view_store);
     let error = pipeline.catch_up().await.unwrap_err();
     assert!(
         matches!(error, ProjectionError::Unavailable { .. }),
@@ -638,8 +638,8 @@ async fn a_store_that_is_read_only_keeps_no_views() {
     }
     let store = SqliteStore::open_read_only(place.path()).unwrap();
     let log: Arc<dyn Recorder> = store.open_read_only("dogs").await.unwrap();
-    let keeper = store.views().keep(tricks(1), tables()).unwrap();
-    let error = ProjectionPipeline::new(log, keeper)
+    let view_store = store.views().keep(tricks(1), tables()).unwrap();
+    let error = ProjectionPipeline::new(log, view_store)
         .step()
         .await
         .unwrap_err();

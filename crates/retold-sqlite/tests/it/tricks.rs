@@ -71,8 +71,8 @@ pub(crate) fn pipeline(
     views: &SqliteViews,
     projection: Projection<Sqlite>,
 ) -> ProjectionPipeline {
-    let keeper = views.keep(projection, tables()).unwrap();
-    ProjectionPipeline::new(log.clone(), keeper)
+    let view_store = views.keep(projection, tables()).unwrap();
+    ProjectionPipeline::new(log.clone(), view_store)
 }
 
 /// An append of these tricks.

@@ -107,7 +107,7 @@ fn exercise(url: &str) -> Result<(), Error> {
     }
     assert_eq!(
         subscription.next_signal().wait()?,
-        Signal::CaughtUp(school.head()?.mark)
+        Signal::CaughtUp(school.head()?.checkpoint)
     );
     Ok(())
 }

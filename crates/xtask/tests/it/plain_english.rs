@@ -1,8 +1,8 @@
 //! The language of documents, comments, messages and names: plain technical English.
 //!
 //! Goal: a reader is never stopped by a word or an opening that a native engineer would not write.
-//! Method: each text is split into words, across lines and without comment markers, and compared with
-//! a list of phrases. Part of an identifier such as `tell_error` is no word.
+//! Method: each text is split into words, across lines and without comment markers, and compared
+//! with a list of phrases. Part of an identifier such as `tell_error` is no word.
 
 use crate::workspace::{assert_none, root, texts_below};
 
@@ -104,8 +104,8 @@ fn banned(path: &str, text: &str) -> Vec<String> {
     errors
 }
 
-/// The words of a text in lower case with their lines, a word for each comma, without the markers of
-/// comments and lists.
+/// The words of a text in lower case with their lines, a word for each comma, without the markers
+/// of comments and lists.
 fn words(text: &str) -> Vec<(usize, String)> {
     let mut words = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

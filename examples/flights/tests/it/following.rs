@@ -302,8 +302,8 @@ async fn the_view_is_the_fold(store: Arc<dyn Store>, views: &SqliteViews) {
         .await
         .unwrap();
     let app = runner.application(FLIGHTS).unwrap();
-    let keeper = keep_on_time(views).unwrap();
-    let mut pipeline = ProjectionPipeline::new(Arc::clone(app.recorder()), keeper);
+    let view_store = keep_on_time(views).unwrap();
+    let mut pipeline = ProjectionPipeline::new(Arc::clone(app.recorder()), view_store);
     let flights = first_of_january();
     let (begun, rest) = flights.split_at(20);
 

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use retold::domain::Timestamp;
 use retold::projection::ProjectionHandle;
-use retold::recording::{Mark, Position};
+use retold::recording::{Checkpoint, Position};
 use retold::system::{Finding, FollowerStatus, UpstreamStatus};
 use serde::Serialize;
 
@@ -150,6 +150,6 @@ async fn view(handle: &ProjectionHandle) -> View {
     }
 }
 
-fn number(mark: Option<Mark>) -> u64 {
-    Position::number(mark.map(|mark| mark.position))
+fn number(checkpoint: Option<Checkpoint>) -> u64 {
+    Position::number(checkpoint.map(|checkpoint| checkpoint.position))
 }

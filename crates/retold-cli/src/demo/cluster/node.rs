@@ -86,7 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
     let input = read_input(arguments.data, arguments.flights_max).await?;
     let infrastructure = Infrastructure::new(opening::writable(&url).await?);
     let view = MemoryView::new();
-    let keeper = keep_on_time_in_memory(&view).map_err(retold::Error::from)?;
+    let view_store = keep_on_time_in_memory(&view).map_err(retold::Error::from)?;
     // Commands need no lease, so the node sends them while it waits for its name.
     let open = OpenSystem::open(&built_in::system(), &infrastructure, Opening::Write).await?;
     let feeder = Feeder {
@@ -101,7 +101,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
             .time_to_live(TIME_TO_LIVE)
             .look_interval(LOOK_INTERVAL)
             .name_wait_max(NAME_WAIT_MAX);
-        let (infrastructure, system) = (infrastructure.view(keeper), built_in::system());
+        let (infrastructure, system) = (infrastructure.view(view_store), built_in::system());
         let cluster = Cluster::join(&system, &infrastructure, &arguments.name, options).await?;
         let cluster = Arc::new(cluster);
         joined.set(&cluster);

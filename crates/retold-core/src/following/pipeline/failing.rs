@@ -11,7 +11,7 @@ use crate::following::follower::OnFailure;
 use crate::following::follower_event::{FollowerEvent, Parked};
 use crate::following::limits::{FAILURE_SIZE_MAX, PARKED_MAX};
 use crate::following::status::Phase;
-use crate::recording::{LogId, LogRead, Position, StoredEvent, prove_mark};
+use crate::recording::{LogId, LogRead, Position, StoredEvent, prove_checkpoint};
 
 /// The result of retrying parked events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Pipeline {
         failure: Failure,
     ) -> Result<()> {
         let Failure { reason, reads } = failure;
-        let place = (self.upstreams[index].log, event.mark());
+        let place = (self.upstreams[index].log, event.checkpoint());
         let may_be_old = self.freshness == Freshness::Judged && reads.has_reads();
         if self.has_unflushed() || may_be_old {
             // The call of the policy consumed the batch; the next round stops before this event.
@@ -88,7 +88,7 @@ impl Pipeline {
                 event.position(),
                 upstream.name
             ),
-            failed: Some((upstream.log, event.mark())),
+            failed: Some((upstream.log, event.checkpoint())),
         };
         for new in self.own_events(&[paused])? {
             reads.push(new);
@@ -101,7 +101,7 @@ impl Pipeline {
                 tracing::error!(
                     application,
                     follower = %self.key,
-                    event = %event.mark(),
+                    event = %event.checkpoint(),
                     %reason,
                     "a follower has stopped"
                 );
@@ -144,7 +144,7 @@ impl Pipeline {
         let parked = Parked {
             upstream: upstream.name.to_string(),
             log: upstream.log,
-            event: event.mark(),
+            event: event.checkpoint(),
             stream: event.stream().map(str::to_owned),
             failure,
             partition: self.partition.unwrap_or(0),
@@ -159,7 +159,7 @@ impl Pipeline {
         for new in self.own_events(&[FollowerEvent::Parked(parked)])? {
             self.batch.push(new);
         }
-        self.pass(index, event.mark());
+        self.pass(index, event.checkpoint());
         self.is_prepared = true;
         self.flush().await?;
         if !std::mem::replace(&mut self.is_prepared, false) {
@@ -236,10 +236,10 @@ impl Pipeline {
             )));
         };
         let recorder = Arc::clone(&self.upstreams[index].recorder);
-        prove_mark(&*recorder, parked.event).await?;
+        prove_checkpoint(&*recorder, parked.event).await?;
         let page = recorder.read_log(LogRead::at(parked.event.position));
         let found = page.await?.events.into_iter().next();
-        let Some(event) = found.filter(|event| event.mark() == parked.event) else {
+        let Some(event) = found.filter(|event| event.checkpoint() == parked.event) else {
             return Err(Error::diverged(&parked.upstream, parked.event, None));
         };
         // Decided again after every conflict, until it is no longer parked, here or in another
@@ -265,7 +265,7 @@ impl Pipeline {
             let own = FollowerEvent::Resumed {
                 log: parked.log,
                 event: parked.event,
-                edition: self.follower.edition_number(),
+                policy_version: self.follower.policy_version_number(),
                 partition,
             };
             let own = self.own_events(&[own])?;

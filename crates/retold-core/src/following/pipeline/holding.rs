@@ -3,7 +3,7 @@
 
 use super::{Pipeline, Upstream};
 use crate::following::status::HeldEvent;
-use crate::recording::{Mark, Position, StoredEvent};
+use crate::recording::{Checkpoint, Position, StoredEvent};
 
 /// Why a pipeline holds.
 pub(super) struct Hold {
@@ -16,7 +16,9 @@ pub(super) struct Hold {
 impl Upstream {
     /// Returns whether a position must not be processed yet.
     pub(super) fn is_beyond_limit(&self, position: Position) -> bool {
-        let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
+        let after = |limit: Option<Checkpoint>| {
+            Some(position) > limit.map(|checkpoint| checkpoint.position)
+        };
         self.limit.is_some_and(after) || self.is_held_at(position)
     }
 
@@ -29,7 +31,9 @@ impl Upstream {
     /// Returns where its next page must end; none if there is no limit, and an empty limit if no
     /// event may be processed.
     pub(super) fn read_until(&self) -> Option<Option<Position>> {
-        let limit = self.limit.map(|it| it.map(|mark| mark.position));
+        let limit = self
+            .limit
+            .map(|it| it.map(|checkpoint| checkpoint.position));
         let before = |hold: &Hold| Position::new(hold.held.event.position.get() - 1);
         let held = self.hold.as_ref().map(before);
         match (limit, held) {
@@ -51,7 +55,7 @@ impl Pipeline {
     pub(super) fn review_holds(&mut self) {
         let own = self.application.registry().name_count();
         for upstream in &mut self.upstreams {
-            let reached = upstream.reached.map(|mark| mark.position);
+            let reached = upstream.reached.map(|checkpoint| checkpoint.position);
             let names = (upstream.registry.name_count(), own);
             upstream
                 .hold
@@ -66,7 +70,7 @@ impl Pipeline {
         tracing::warn!(
             follower = %self.key,
             log = &*upstream.name,
-            event = %event.mark(),
+            event = %event.checkpoint(),
             topic = event.topic(),
             %reason,
             "a follower holds before an event that this program does not know"
@@ -74,7 +78,7 @@ impl Pipeline {
         self.status.holds(&reason);
         upstream.hold = Some(Hold {
             held: HeldEvent {
-                event: event.mark(),
+                event: event.checkpoint(),
                 topic: event.topic().into(),
                 reason: reason.into(),
             },

@@ -3,14 +3,14 @@
 use super::Pipeline;
 use crate::application::{Result, TopicWatch};
 use crate::following::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
-use crate::recording::{LogRead, Mark, Page, PageEnd, StoredEvent};
+use crate::recording::{Checkpoint, LogRead, Page, PageEnd, StoredEvent};
 
 /// A page of a followed log.
 pub(super) struct UpstreamPage {
     /// The index of the log in the order of declaration.
     index: usize,
-    /// It begins just after this mark, which the log has.
-    after: Option<Mark>,
+    /// It begins just after this checkpoint, which the log has.
+    after: Option<Checkpoint>,
     page: Page,
     /// The log's known topics since the page was read.
     topics: TopicWatch,
@@ -22,10 +22,10 @@ impl UpstreamPage {
         !self.page.events.is_empty()
     }
 
-    /// Returns whether it continues from this mark: it begins there or contains it. A page that was
-    /// read before the follower moved elsewhere may be of a history that no longer exists.
-    fn continues_from(&self, reached: Option<Mark>) -> bool {
-        let is_reached = |event: &StoredEvent| Some(event.mark()) == reached;
+    /// Returns whether it continues from this checkpoint: it begins there or contains it. A page
+    /// that was read before the follower moved elsewhere may be of a history that no longer exists.
+    fn continues_from(&self, reached: Option<Checkpoint>) -> bool {
+        let is_reached = |event: &StoredEvent| Some(event.checkpoint()) == reached;
         self.after == reached || self.page.events.iter().any(is_reached)
     }
 }
@@ -42,7 +42,7 @@ impl Pipeline {
         let after = upstream.reached;
         // The position may be past the limit: another pipeline may have advanced since this one
         // stopped there.
-        let position = after.map(|mark| mark.position);
+        let position = after.map(|checkpoint| checkpoint.position);
         if upstream.read_until().is_some_and(|until| until <= position) {
             return Ok(UpstreamPage {
                 index,
@@ -53,7 +53,7 @@ impl Pipeline {
         }
         let mut topics = upstream.topics.clone();
         let mut read = LogRead::of(self.query.clone())
-            .after_mark(after)
+            .after_checkpoint(after)
             .limit(FOLLOW_PAGE_EVENTS);
         if let Some(Some(until)) = upstream.read_until()
             && Some(until) > read.after

@@ -8,9 +8,9 @@ use super::{Pipeline, Upstream};
 use crate::application::{Error, Result};
 use crate::following::batch::Batch;
 use crate::following::follower::Start;
-use crate::following::follower_event::{FollowerEvent, StartingMark};
+use crate::following::follower_event::{FollowerEvent, StartingCheckpoint};
 use crate::mapping::Envelope;
-use crate::recording::{Append, Conflict, LogId, Mark, NewEvent, Origin, prove_mark};
+use crate::recording::{Append, Checkpoint, Conflict, LogId, NewEvent, Origin, prove_checkpoint};
 
 impl Pipeline {
     /// Reads the follower's progress, starts it over logs that it never followed, and checks that
@@ -58,9 +58,9 @@ impl Pipeline {
             let log = log_id(upstream).await?;
             let after = match self.follower.starts() {
                 Start::FirstEvent => None,
-                Start::Now => upstream.recorder.head().await?.mark,
+                Start::Now => upstream.recorder.head().await?.checkpoint,
             };
-            starts.push(StartingMark::new(&*upstream.name, log, after).of_system(system));
+            starts.push(StartingCheckpoint::new(&*upstream.name, log, after).of_system(system));
         }
         if starts.is_empty() {
             return Ok(true);
@@ -82,9 +82,9 @@ impl Pipeline {
     /// positions. Otherwise finds the positions up to which the partitions may process events until
     /// then. Returns false if the follower changed in the meantime.
     ///
-    /// A pipeline that records a stretch after the operator's act knows of the act, because it
-    /// changed the follower's stream. So from then on no partition advances beyond the one that is
-    /// farthest ahead. That position does not change, and partitions that have reached it stay
+    /// A pipeline that records a processed range after the operator's act knows of the act, because
+    /// it changed the follower's stream. So from then on no partition advances beyond the one that
+    /// is farthest ahead. That position does not change, and partitions that have reached it stay
     /// there until the split.
     async fn split_anew(&mut self) -> Result<bool> {
         let Some(wanted) = self.record.partitioning.clone() else {
@@ -94,17 +94,19 @@ impl Pipeline {
         let mut starts = Vec::new();
         let mut is_even = true;
         for start in self.record.starts.values() {
-            let mut farthest: Option<Mark> = None;
+            let mut farthest: Option<Checkpoint> = None;
             for partition in 0..self.record.partitions {
                 let key = self.record.key(partition);
                 let recorder = self.application.recorder();
                 let checkpoint = recorder.checkpoint(&key, start.log).await?;
                 let place = checkpoint.or(start.after);
                 is_even &= partition == 0 || place == farthest;
-                farthest = max_by_key(farthest, place, |mark| mark.map(|mark| mark.position));
+                farthest = max_by_key(farthest, place, |checkpoint| {
+                    checkpoint.map(|checkpoint| checkpoint.position)
+                });
             }
             let system = self.record.system.as_deref();
-            let start = StartingMark::new(&*start.upstream, start.log, farthest);
+            let start = StartingCheckpoint::new(&*start.upstream, start.log, farthest);
             starts.push(start.of_system(system));
         }
         for upstream in &mut self.upstreams {
@@ -198,8 +200,8 @@ impl Pipeline {
             None => None,
         };
         let checkpoint = checkpoint.or(start.after);
-        if let Some(mark) = checkpoint {
-            prove_mark(&*recorder, mark).await?;
+        if let Some(checkpoint) = checkpoint {
+            prove_checkpoint(&*recorder, checkpoint).await?;
         }
         let log = start.log;
         let upstream = &mut self.upstreams[index];

@@ -2,12 +2,12 @@
 //! no recorder accepts its effects.
 
 use super::Pipeline;
-use crate::recording::{LogId, Mark, Version};
+use crate::recording::{Checkpoint, LogId, Version};
 
 /// An event that counts as failed, and why, while the follower's stream has this version. After an
 /// act of an operator the policy is called again.
 pub(super) struct Refused {
-    pub(super) place: (LogId, Mark),
+    pub(super) place: (LogId, Checkpoint),
     pub(super) version: Option<Version>,
     pub(super) reason: String,
 }

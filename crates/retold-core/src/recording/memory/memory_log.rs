@@ -12,17 +12,17 @@ use crate::domain::Timestamp;
 use crate::recording::append::{Append, Appended, Positions};
 use crate::recording::condition::Condition;
 use crate::recording::error::{Conflict, RecordError};
-use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
+use crate::recording::identity::{Checkpoint, EventId, LogId, Position, Version};
 use crate::recording::limits::{
     Limits, PAGE_NAMES_MAX, PAGE_SIZE_MAX, SNAPSHOTS_PER_STREAM_MAX, check_page_limit,
 };
+use crate::recording::processed_range::{FollowerKey, ProcessedRange, RecordedRange};
 use crate::recording::query::Query;
 use crate::recording::recorder::{
-    Direction, Head, LogRead, Page, PageEnd, StreamEntry, StreamRead, StretchRead,
+    Direction, Head, LogRead, Page, PageEnd, RangeRead, StreamEntry, StreamRead,
 };
 use crate::recording::snapshot::StoredSnapshot;
 use crate::recording::stored_event::{Place, StoredEvent};
-use crate::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
 
 /// A log in memory: the sequential model of the recorder's contract.
 ///
@@ -33,17 +33,17 @@ pub struct MemoryLog {
     by_id: HashMap<EventId, Position>,
     index: EventIndex,
     append_count: u64,
-    stretches: Vec<RecordedStretch>,
-    last_stretches: HashMap<(FollowerKey, LogId), LastStretch>,
+    ranges: Vec<RecordedRange>,
+    last_ranges: HashMap<(FollowerKey, LogId), LastRange>,
     snapshots: HashMap<Arc<str>, BTreeMap<Version, StoredSnapshot>>,
 }
 
-/// The latest stretch of a follower over an upstream.
+/// The latest processed range of a follower over an upstream.
 #[derive(Clone, Copy, Debug)]
-struct LastStretch {
+struct LastRange {
     /// The index in the history.
     index: usize,
-    to: Mark,
+    to: Checkpoint,
     /// Whether the append that recorded it had events; if so, nothing is merged with it.
     with_events: bool,
 }
@@ -80,12 +80,12 @@ impl MemoryLog {
     }
 
     fn judge(&self, append: &Append) -> Result<Verdict, RecordError> {
-        if append.stretches().is_empty() {
+        if append.processed_ranges().is_empty() {
             if let Some(positions) = self.repeated(append) {
                 return Ok(Verdict::Repeat(positions));
             }
         } else {
-            self.judge_stretches(append.stretches())?;
+            self.judge_ranges(append.processed_ranges())?;
         }
         self.judge_ids(append)?;
         let conditions = append.all_conditions().iter().enumerate();
@@ -95,20 +95,20 @@ impl MemoryLog {
         Ok(Verdict::Record)
     }
 
-    fn judge_stretches(&self, stretches: &[Stretch]) -> Result<(), Conflict> {
+    fn judge_ranges(&self, ranges: &[ProcessedRange]) -> Result<(), Conflict> {
         let mut ends = HashMap::new();
-        for stretch in stretches {
-            let key = (stretch.follower.clone(), stretch.upstream);
-            let recorded = self.last_stretches.get(&key).map(|last| last.to);
+        for range in ranges {
+            let key = (range.follower.clone(), range.upstream);
+            let recorded = self.last_ranges.get(&key).map(|last| last.to);
             let previous = ends.get(&key).copied().or(recorded);
-            if previous.is_some_and(|end: Mark| stretch.after != Some(end.position)) {
+            if previous.is_some_and(|end: Checkpoint| range.after != Some(end.position)) {
                 return Err(Conflict::Checkpoint {
-                    follower: stretch.follower.clone(),
-                    upstream: stretch.upstream,
+                    follower: range.follower.clone(),
+                    upstream: range.upstream,
                     checkpoint: recorded,
                 });
             }
-            ends.insert(key, stretch.to);
+            ends.insert(key, range.to);
         }
         Ok(())
     }
@@ -187,7 +187,7 @@ impl MemoryLog {
             None => Ok(()),
             Some(event) => Err(Conflict::Query {
                 condition: index,
-                found: event.mark(),
+                found: event.checkpoint(),
             }
             .into()),
         }
@@ -207,37 +207,37 @@ impl MemoryLog {
             let stored = StoredEvent::from_new(event, position, version, place, now);
             self.events.push(stored);
         }
-        for stretch in append.stretches() {
-            self.record_stretch(stretch, head, !events.is_empty());
+        for range in append.processed_ranges() {
+            self.record_range(range, head, !events.is_empty());
         }
         self.append_count += 1;
         Positions::new(first, u64::from(count))
     }
 
-    fn record_stretch(&mut self, stretch: &Stretch, head: Option<Position>, with_events: bool) {
-        let key = (stretch.follower.clone(), stretch.upstream);
-        let to = stretch.to;
-        if let Some(last) = self.last_stretches.get_mut(&key) {
-            let neighbour = &mut self.stretches[last.index];
+    fn record_range(&mut self, range: &ProcessedRange, head: Option<Position>, with_events: bool) {
+        let key = (range.follower.clone(), range.upstream);
+        let to = range.to;
+        if let Some(last) = self.last_ranges.get_mut(&key) {
+            let neighbour = &mut self.ranges[last.index];
             let joins = !last.with_events
                 && !with_events
                 && neighbour.head == head
-                && neighbour.stretch.edition == stretch.edition;
+                && neighbour.range.policy_version == range.policy_version;
             if joins {
-                neighbour.stretch.to = to;
+                neighbour.range.to = to;
                 last.to = to;
                 return;
             }
         }
-        let index = self.stretches.len();
-        let recorded = RecordedStretch::new(index as u64 + 1, stretch.clone(), head);
-        self.stretches.push(recorded);
-        let last = LastStretch {
+        let index = self.ranges.len();
+        let recorded = RecordedRange::new(index as u64 + 1, range.clone(), head);
+        self.ranges.push(recorded);
+        let last = LastRange {
             index,
             to,
             with_events,
         };
-        self.last_stretches.insert(key, last);
+        self.last_ranges.insert(key, last);
     }
 
     /// Returns the number of events, which is the number of the last position.
@@ -253,7 +253,7 @@ impl MemoryLog {
     /// Returns the end of the log.
     pub fn head(&self) -> Head {
         Head {
-            mark: self.events.last().map(StoredEvent::mark),
+            checkpoint: self.events.last().map(StoredEvent::checkpoint),
             append_count: self.append_count,
             topic_count: self.index.topic_count(),
         }
@@ -271,9 +271,11 @@ impl MemoryLog {
     /// `Invalid` for a read that [`LogRead::check`] rejects; `Diverged` by rule 20.
     pub fn read_log(&self, name: &str, read: &LogRead) -> Result<Page, RecordError> {
         let limit = read.check()?;
-        if let Some(mark) = read.mark() {
-            let found = self.at(mark.position.get()).map(StoredEvent::mark);
-            RecordError::check_mark(name, mark, found)?;
+        if let Some(checkpoint) = read.checkpoint() {
+            let found = self
+                .at(checkpoint.position.get())
+                .map(StoredEvent::checkpoint);
+            RecordError::check_checkpoint(name, checkpoint, found)?;
         }
         let (after, until) = (read.after.map(Position::get), read.until.map(Position::get));
         let span = Span::asked(after, until, self.count(), read.direction);
@@ -298,9 +300,9 @@ impl MemoryLog {
             let index = usize::try_from(version - 1).ok()?;
             self.at(*stream.get(index)?)
         };
-        if let Some((version, mark)) = read.mark() {
-            let found = at(version.get()).map(StoredEvent::mark);
-            RecordError::check_mark(name, mark, found)?;
+        if let Some((version, checkpoint)) = read.checkpoint() {
+            let found = at(version.get()).map(StoredEvent::checkpoint);
+            RecordError::check_checkpoint(name, checkpoint, found)?;
         }
         let span = Span::asked(after, until, stream.len() as u64, read.direction);
         let page = self.page(span, read.direction, limit, |span| {
@@ -343,7 +345,7 @@ impl MemoryLog {
             (Direction::Forward, PageEnd::Full) => events.last(),
             (Direction::Forward, PageEnd::Complete) => until.or(head),
         };
-        let read_to = read_to.map(StoredEvent::mark);
+        let read_to = read_to.map(StoredEvent::checkpoint);
         Page::new(events, read_to, end).topic_count(self.index.topic_count())
     }
 
@@ -372,26 +374,26 @@ impl MemoryLog {
         Ok(self.index.topics(after).take(limit).collect())
     }
 
-    /// Returns the end of the last stretch of this follower over this upstream.
-    pub fn checkpoint(&self, follower: &FollowerKey, upstream: LogId) -> Option<Mark> {
-        let last = self.last_stretches.get(&(follower.clone(), upstream))?;
+    /// Returns the end of the last processed range of this follower over this upstream.
+    pub fn checkpoint(&self, follower: &FollowerKey, upstream: LogId) -> Option<Checkpoint> {
+        let last = self.last_ranges.get(&(follower.clone(), upstream))?;
         Some(last.to)
     }
 
-    /// Returns a page of the history of stretches.
+    /// Returns a page of the history of processed ranges.
     ///
     /// # Errors
     ///
     /// `Invalid` for a limit of 0.
-    pub fn stretches(&self, read: &StretchRead) -> Result<Vec<RecordedStretch>, RecordError> {
+    pub fn processed_ranges(&self, read: &RangeRead) -> Result<Vec<RecordedRange>, RecordError> {
         let limit = read.check()?;
         let start = usize::try_from(read.after).unwrap_or(usize::MAX);
-        let is_meant = |it: &&RecordedStretch| {
+        let is_meant = |it: &&RecordedRange| {
             let follower = read.follower.as_ref();
-            follower.is_none_or(|follower| *follower == it.stretch.follower)
-                && read.upstream.is_none_or(|log| log == it.stretch.upstream)
+            follower.is_none_or(|follower| *follower == it.range.follower)
+                && read.upstream.is_none_or(|log| log == it.range.upstream)
         };
-        let rest = self.stretches.iter().skip(start);
+        let rest = self.ranges.iter().skip(start);
         Ok(rest.filter(is_meant).take(limit).cloned().collect())
     }
 

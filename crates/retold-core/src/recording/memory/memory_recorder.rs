@@ -8,14 +8,14 @@ use super::memory_log::MemoryLog;
 use crate::domain::Clock;
 use crate::recording::append::{Append, Appended};
 use crate::recording::error::RecordError;
-use crate::recording::identity::{EventId, LogId, Mark, Version};
+use crate::recording::identity::{Checkpoint, EventId, LogId, Version};
 use crate::recording::limits::Limits;
+use crate::recording::processed_range::{FollowerKey, RecordedRange};
 use crate::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+    BoxFuture, Head, LogRead, Page, RangeRead, Recorder, StreamEntry, StreamRead,
 };
 use crate::recording::snapshot::StoredSnapshot;
 use crate::recording::stored_event::StoredEvent;
-use crate::recording::stretch::{FollowerKey, RecordedStretch};
 
 /// A log of a memory store, shared by all its recorders; it may not exist yet.
 #[derive(Debug)]
@@ -204,15 +204,15 @@ impl Recorder for MemoryRecorder {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         self.look(move |log| Ok(log.checkpoint(follower, upstream)))
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.look(move |log| log.stretches(&read))
+        read: RangeRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
+        self.look(move |log| log.processed_ranges(&read))
     }
 
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {

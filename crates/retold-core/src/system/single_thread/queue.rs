@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::application::Result;
-use crate::recording::{LogRead, Mark, PageEnd, Recorder, StoredEvent};
+use crate::recording::{Checkpoint, LogRead, PageEnd, Recorder, StoredEvent};
 
 /// Length at which no further events are queued until the queue is empty. Bounds memory: each entry
 /// holds an event.
@@ -24,8 +24,8 @@ pub(super) struct Item {
 /// See the module.
 pub(super) struct Queue {
     items: VecDeque<Item>,
-    /// The mark up to which each log is queued.
-    queued: Vec<Option<Mark>>,
+    /// The checkpoint up to which each log is queued.
+    queued: Vec<Option<Checkpoint>>,
     /// Whether a log has more events than were queued.
     is_cut: bool,
 }
@@ -49,13 +49,13 @@ impl Queue {
         std::mem::take(&mut self.is_cut)
     }
 
-    /// Returns the mark up to which this log is queued.
-    pub(super) fn queued(&self, log: usize) -> Option<Mark> {
+    /// Returns the checkpoint up to which this log is queued.
+    pub(super) fn queued(&self, log: usize) -> Option<Checkpoint> {
         self.queued[log]
     }
 
-    /// Sets the mark after which this log is queued.
-    pub(super) fn begin(&mut self, log: usize, after: Mark) {
+    /// Sets the checkpoint after which this log is queued.
+    pub(super) fn begin(&mut self, log: usize, after: Checkpoint) {
         self.queued[log] = Some(after);
     }
 
@@ -86,7 +86,9 @@ impl Queue {
                 self.is_cut = true;
                 return Ok(());
             }
-            let read = LogRead::new().after_mark(self.queued[log]).limit(room);
+            let read = LogRead::new()
+                .after_checkpoint(self.queued[log])
+                .limit(room);
             let page = recorder.read_log(read).await?;
             for event in &page.events {
                 let meant = readers.iter().filter(|it| is_to_answer(event, **it));

@@ -8,9 +8,9 @@ use retold_conformance::Subject;
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::Limits;
 use retold_core::recording::{
-    Append, Appended, BoxFuture, EventId, FollowerKey, Head, Lease, LogEntry, LogId, LogRead, Mark,
-    MemoryStore, Page, RecordError, RecordedStretch, Recorder, Store, StoredEvent, StoredSnapshot,
-    StreamEntry, StreamRead, StretchRead, Version,
+    Append, Appended, BoxFuture, Checkpoint, EventId, FollowerKey, Head, Lease, LogEntry, LogId,
+    LogRead, MemoryStore, Page, RangeRead, RecordError, RecordedRange, Recorder, Store,
+    StoredEvent, StoredSnapshot, StreamEntry, StreamRead, Version,
 };
 use tokio::runtime::Runtime;
 
@@ -60,12 +60,12 @@ pub(super) trait Bug: Default + Send + Sync + 'static {
         async move { log.topics(after, limit).await }
     }
 
-    fn stretches(
+    fn processed_ranges(
         &self,
         log: &Log,
-        read: StretchRead,
-    ) -> impl Future<Output = Result<Vec<RecordedStretch>>> + Send {
-        log.stretches(read)
+        read: RangeRead,
+    ) -> impl Future<Output = Result<Vec<RecordedRange>>> + Send {
+        log.processed_ranges(read)
     }
 
     fn snapshot(
@@ -290,12 +290,12 @@ impl<B: Bug> Recorder for BrokenRecorder<B> {
         &'a self,
         follower: &'a FollowerKey,
         upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>>> {
+    ) -> BoxFuture<'a, Result<Option<Checkpoint>>> {
         self.log.checkpoint(follower, upstream)
     }
 
-    fn stretches(&self, read: StretchRead) -> BoxFuture<'_, Result<Vec<RecordedStretch>>> {
-        Box::pin(self.bug.stretches(&self.log, read))
+    fn processed_ranges(&self, read: RangeRead) -> BoxFuture<'_, Result<Vec<RecordedRange>>> {
+        Box::pin(self.bug.processed_ranges(&self.log, read))
     }
 
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64>> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use retold_core::domain::Timestamp;
 use retold_core::recording::{
     Append, Appended, Condition, Conflict, Direction, EventId, ExpectedVersion, Head, Lease, LogId,
-    LogRead, MemoryStore, NewEvent, Page, PageEnd, Position, Positions, Query, RecordError,
-    RecordedStretch, Recorder, Store, StoredEvent, StoredEventParts, StoredSnapshot, StreamEntry,
-    StreamRead, StretchRead, Version,
+    LogRead, MemoryStore, NewEvent, Page, PageEnd, Position, Positions, Query, RangeRead,
+    RecordError, RecordedRange, Recorder, Store, StoredEvent, StoredEventParts, StoredSnapshot,
+    StreamEntry, StreamRead, Version,
 };
 use uuid::Uuid;
 
@@ -27,10 +27,10 @@ impl Bug for None {}
 fn with_conditions(append: &Append, conditions: impl IntoIterator<Item = Condition>) -> Append {
     let rest = Append::of(append.new_events().iter().cloned()).conditions(conditions);
     append
-        .stretches()
+        .processed_ranges()
         .iter()
         .cloned()
-        .fold(rest, Append::stretch)
+        .fold(rest, Append::processed_range)
 }
 
 fn recorded(positions: Positions) -> Result<Appended> {
@@ -73,10 +73,10 @@ impl Bug for TwoParts {
         let part = log.append(Append::of([first.clone()])).await?;
         let rest = Append::of(rest.iter().cloned()).conditions(append.all_conditions().to_vec());
         let rest = append
-            .stretches()
+            .processed_ranges()
             .iter()
             .cloned()
-            .fold(rest, Append::stretch);
+            .fold(rest, Append::processed_range);
         log.append(rest).await?;
         let count = append.new_events().len() as u64;
         recorded(Positions::new(part.positions().first().unwrap(), count))
@@ -118,11 +118,11 @@ impl Bug for ConditionsBeforeIds {
     }
 }
 
-/// Rule 20: the mark to read after is treated as a position.
+/// Rule 20: the checkpoint to read after is treated as a position.
 #[derive(Default)]
-pub(super) struct MarkUnproven;
+pub(super) struct CheckpointUnproven;
 
-impl Bug for MarkUnproven {
+impl Bug for CheckpointUnproven {
     async fn read_log(&self, log: &Log, mut read: LogRead) -> Result<Page> {
         read.after_event = Option::None;
         log.read_log(read).await
@@ -131,9 +131,9 @@ impl Bug for MarkUnproven {
 
 /// Rule 20: only the length of the log is checked.
 #[derive(Default)]
-pub(super) struct MarkByPosition;
+pub(super) struct CheckpointByPosition;
 
-impl Bug for MarkByPosition {
+impl Bug for CheckpointByPosition {
     async fn read_log(&self, log: &Log, mut read: LogRead) -> Result<Page> {
         let head = log.head().await?.position();
         if read.after <= head {
@@ -143,13 +143,13 @@ impl Bug for MarkByPosition {
     }
 }
 
-/// Rule 20: in a stream, the mark to read after is treated as a version.
+/// Rule 20: in a stream, the checkpoint to read after is treated as a version.
 #[derive(Default)]
-pub(super) struct StreamMarkUnproven;
+pub(super) struct StreamCheckpointUnproven;
 
-impl Bug for StreamMarkUnproven {
+impl Bug for StreamCheckpointUnproven {
     async fn read_stream(&self, log: &Log, mut read: StreamRead) -> Result<Page> {
-        read.after_mark = Option::None;
+        read.after_checkpoint = Option::None;
         log.read_stream(read).await
     }
 }
@@ -325,7 +325,7 @@ impl Bug for PartIsRepeat {
     async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
         match (log.append(append.clone()).await, append.new_events()) {
             (Err(RecordError::Conflict(Conflict::EventId { id, position })), [first, ..])
-                if first.id == id && append.stretches().is_empty() =>
+                if first.id == id && append.processed_ranges().is_empty() =>
             {
                 let count = append.new_events().len() as u64;
                 Ok(Appended::Repeated(Positions::new(position, count)))
@@ -423,7 +423,7 @@ impl Bug for FilteredReadStays {
     async fn read_log(&self, log: &Log, read: LogRead) -> Result<Page> {
         let mut page = log.read_log(read.clone()).await?;
         if read.query != Query::All && read.direction == Direction::Forward {
-            page.read_to = page.events.last().map(StoredEvent::mark);
+            page.read_to = page.events.last().map(StoredEvent::checkpoint);
         }
         Ok(page)
     }
@@ -437,7 +437,7 @@ impl Bug for BackwardReadTo {
     async fn read_log(&self, log: &Log, read: LogRead) -> Result<Page> {
         let mut page = log.read_log(read.clone()).await?;
         if read.direction == Direction::Backward {
-            page.read_to = page.events.first().map(StoredEvent::mark);
+            page.read_to = page.events.first().map(StoredEvent::checkpoint);
         }
         Ok(page)
     }
@@ -501,11 +501,11 @@ impl Bug for SharedFailure {
     }
 }
 
-/// Rule 12: a stretch that does not join is left out, its events are recorded.
+/// Rule 12: a processed range that does not join is left out, its events are recorded.
 #[derive(Default)]
-pub(super) struct StretchesUnchecked;
+pub(super) struct RangesUnchecked;
 
-impl Bug for StretchesUnchecked {
+impl Bug for RangesUnchecked {
     async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
         match log.append(append.clone()).await {
             Err(RecordError::Conflict(Conflict::Checkpoint { .. })) => {
@@ -518,21 +518,21 @@ impl Bug for StretchesUnchecked {
     }
 }
 
-/// Rule 12: adjacent stretches of two editions are merged.
+/// Rule 12: adjacent processed ranges of two policy versions are merged.
 #[derive(Default)]
-pub(super) struct EditionsMerged;
+pub(super) struct PolicyVersionsMerged;
 
-impl Bug for EditionsMerged {
-    async fn stretches(&self, log: &Log, read: StretchRead) -> Result<Vec<RecordedStretch>> {
-        let mut merged = Vec::<RecordedStretch>::new();
-        for next in log.stretches(read).await? {
-            let is_neighbour = |last: &&mut RecordedStretch| {
-                last.stretch.follower == next.stretch.follower
+impl Bug for PolicyVersionsMerged {
+    async fn processed_ranges(&self, log: &Log, read: RangeRead) -> Result<Vec<RecordedRange>> {
+        let mut merged = Vec::<RecordedRange>::new();
+        for next in log.processed_ranges(read).await? {
+            let is_neighbour = |last: &&mut RecordedRange| {
+                last.range.follower == next.range.follower
                     && last.head == next.head
-                    && next.stretch.after == Some(last.stretch.to.position)
+                    && next.range.after == Some(last.range.to.position)
             };
             match merged.iter_mut().rfind(|it| is_neighbour(it)) {
-                Some(last) => last.stretch.to = next.stretch.to,
+                Some(last) => last.range.to = next.range.to,
                 Option::None => merged.push(next),
             }
         }
@@ -540,11 +540,11 @@ impl Bug for EditionsMerged {
     }
 }
 
-/// Rule 13: events survive, stretches do not.
+/// Rule 13: events survive, processed ranges do not.
 #[derive(Default)]
-pub(super) struct StretchesForgotten;
+pub(super) struct RangesForgotten;
 
-impl Bug for StretchesForgotten {
+impl Bug for RangesForgotten {
     async fn crash_image(&self, store: &MemoryStore) -> MemoryStore {
         let image = MemoryStore::new();
         for entry in store.logs(Option::None, 100).await.unwrap() {
@@ -579,7 +579,7 @@ pub(super) struct DropTears;
 
 impl Bug for DropTears {
     async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
-        let plain = append.all_conditions().is_empty() && append.stretches().is_empty();
+        let plain = append.all_conditions().is_empty() && append.processed_ranges().is_empty();
         match append.new_events() {
             [first, rest @ ..] if plain && !rest.is_empty() => {
                 let known = log.event(first.id).await?;
@@ -639,10 +639,10 @@ impl Bug for NamesCut {
         let rest = rest.conditions(append.all_conditions().to_vec());
         log.append(
             append
-                .stretches()
+                .processed_ranges()
                 .iter()
                 .cloned()
-                .fold(rest, Append::stretch),
+                .fold(rest, Append::processed_range),
         )
         .await
     }
@@ -683,7 +683,7 @@ impl Bug for FirstItemFirst {
                 .after(*after)
                 .limit(1);
             if let Some(first) = log.read_log(read).await?.events.first() {
-                let found = first.mark();
+                let found = first.checkpoint();
                 return Err(Conflict::Query { condition, found }.into());
             }
         }
@@ -719,7 +719,7 @@ impl Bug for TornPage {
         }
         let is_cut = page.end == PageEnd::Full || read.until.is_some();
         if !is_cut || read.direction == Direction::Backward {
-            page.read_to = log.head().await?.mark;
+            page.read_to = log.head().await?.checkpoint;
         }
         Ok(page)
     }

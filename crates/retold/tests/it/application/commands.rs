@@ -54,7 +54,7 @@ async fn commands_are_executed_and_survive(place: Place) {
         .await
         .unwrap();
     assert_eq!(recorded.version, Version::new(3));
-    assert_eq!(recorded.mark, school.head().await.unwrap().mark);
+    assert_eq!(recorded.checkpoint, school.head().await.unwrap().checkpoint);
     for school in [school, place.open().await] {
         let dog = school.get(fido).await.unwrap();
         assert_eq!(
@@ -118,8 +118,8 @@ async fn repeated_commands_record_nothing(place: Place) {
         let repeated = withdraw(bank).await;
         assert_eq!(repeated.outcome, Outcome::Repeated);
         assert_eq!(
-            (repeated.version, repeated.positions, repeated.mark),
-            (first.version, first.positions, first.mark)
+            (repeated.version, repeated.positions, repeated.checkpoint),
+            (first.version, first.positions, first.checkpoint)
         );
     }
     let of_another = there
@@ -176,7 +176,7 @@ async fn decisions_and_changes_are_recorded_at_once(place: Place) {
         (view.state.0.cents, view.state.1.cents, view.state.2.0),
         (3, 17, 2)
     );
-    assert_eq!(view.read_to, moved.mark);
+    assert_eq!(view.read_to, moved.checkpoint);
 }
 
 async fn metadata_is_recorded(place: Place) {

@@ -195,7 +195,7 @@ async fn nothing_is_acknowledged_that_cannot_be_read(place: Place) {
     let decided = application.decide((), |()| unfit.clone());
     let parts = ["Unfit", "at `lines[2]`", "written as 3", "comes back as 4"];
     fails(decided.await, &parts);
-    assert_eq!(application.head().await.unwrap().mark, None);
+    assert_eq!(application.head().await.unwrap().checkpoint, None);
     let weighed = |_: &Scale| Weighed { kg: 1.0 };
     application
         .execute_or_create(&scale, weighed)
@@ -359,7 +359,7 @@ async fn check<E: Event + Clone + PartialEq + Debug>(what: &str, event: E, expec
     let fate = match recorded.await {
         Err(ExecuteError::Retold(retold::Error::Mapping(error))) => {
             assert!(error.to_string().contains("\"Ev\""), "{what}: {error}");
-            assert_eq!(writer.head().await.unwrap().mark, None, "{what}");
+            assert_eq!(writer.head().await.unwrap().checkpoint, None, "{what}");
             Refused
         }
         Err(error) => panic!("{what}: {error}"),

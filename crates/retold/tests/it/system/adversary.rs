@@ -263,7 +263,7 @@ async fn reads_that_fit_by_themselves_are_recorded_by_themselves() {
     let shop = shop_with(reservations().on(read_many).batch(50));
     let open = open(&shop, &memory).await;
     let orders = open.application("orders").unwrap();
-    // Each also has a stretch, the stock and the follower itself.
+    // Each also has a processed range, the stock and the follower itself.
     for (order, reads) in [400, most - 10, 1, most - 10, 400].into_iter().enumerate() {
         place(orders, &order.to_string(), &reads.to_string())
             .await

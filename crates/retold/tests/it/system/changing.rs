@@ -1,5 +1,5 @@
-//! Systems that change between two programs: followers renamed and removed, upstreams added,
-//! editions raised while the old program still runs. Records of older programs can still be retold.
+//! Systems that change between two programs: followers renamed and removed, upstreams added, policy
+//! versions raised while the old program still runs. Records of older programs can still be retold.
 
 use retold::system::{
     Context, Follower, FollowerOperator, Infrastructure, OnFailure, OpenSystem, Opening,
@@ -90,23 +90,23 @@ async fn a_follower_that_starts_now_processes_later_events() {
     assert_retold(runner.open_system()).await;
 }
 
-/// Processes events that the first edition passes over.
+/// Processes events that the first policy version passes over.
 async fn reserve_twice(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     reserve(placed, context).await?;
     reserve(placed, context).await
 }
 
-/// Two programs of different editions work at the same time, and on each page one of the two is
-/// faster.
+/// Two programs of different policy versions work at the same time, and on each page one of the two
+/// is faster.
 #[tokio::test]
-async fn two_editions_at_once_are_distinguished() {
+async fn two_policy_versions_at_once_are_distinguished() {
     let (memory, _) = memory();
     let systems = [
         system([follower("a").batch(3)]),
         system([Follower::new("a")
             .follows("orders")
             .on(reserve_twice)
-            .edition(2)]),
+            .policy_version(2)]),
     ];
     let mut opens = Vec::new();
     let mut pipelines = Vec::new();
@@ -151,10 +151,10 @@ async fn pass_over(_: &Placed, _: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Goal: an event that an older edition processed after a resume, without effect, is not a
-/// difference for a newer edition.
+/// Goal: an event that an older policy version processed after a resume, without effect, is not a
+/// difference for a newer policy version.
 #[tokio::test]
-async fn events_resumed_by_an_older_edition_are_no_difference() {
+async fn events_resumed_by_an_older_policy_version_are_no_difference() {
     let (memory, _) = memory();
     let fails = Follower::new("a").follows("orders").on(refuse);
     run(&system([fails.on_failure(OnFailure::Park)]), &memory, "1").await;
@@ -163,7 +163,7 @@ async fn events_resumed_by_an_older_edition_are_no_difference() {
     assert_retold(runner.open_system()).await;
     let operator = runner.operator("stock", "a").unwrap();
     assert!(operator.parked().await.unwrap().is_empty());
-    let newer = run(&system([follower("a").edition(2)]), &memory, "3").await;
+    let newer = run(&system([follower("a").policy_version(2)]), &memory, "3").await;
     assert_eq!(answers(&newer).await, 1);
     assert_retold(newer.open_system()).await;
 }
@@ -180,7 +180,7 @@ async fn a_reset_over_a_replaced_log_is_retold() {
     assert_eq!(answers(&runner).await, 1);
     let orders = runner.application("orders").unwrap();
     let log = orders.log_id().await.unwrap().unwrap();
-    let start = retold::system::StartingMark::new("orders", log, None);
+    let start = retold::system::StartingCheckpoint::new("orders", log, None);
     runner.reset("stock", "a", &[start]).await.unwrap();
     assert_eq!(answers(&runner).await, 2);
     let stock = runner.application("stock").unwrap();

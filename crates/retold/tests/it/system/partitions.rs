@@ -100,8 +100,8 @@ async fn a_follower_records_the_same_however_it_is_split() {
     }
 }
 
-/// Goal: each partition has stretches of its own under its own key, over the whole upstream, and
-/// processes only the events that belong to it.
+/// Goal: each partition has processed ranges of its own under its own key, over the whole upstream,
+/// and processes only the events that belong to it.
 #[tokio::test]
 async fn each_partition_has_its_own_key_and_covers_everything() {
     let (memory, _) = memory();
@@ -114,7 +114,7 @@ async fn each_partition_has_its_own_key_and_covers_everything() {
     runner.stop().await.unwrap();
 
     let log = orders.log_id().await.unwrap().unwrap();
-    let head = orders.head().await.unwrap().mark;
+    let head = orders.head().await.unwrap().checkpoint;
     for partition in 0..3 {
         let key = FollowerKey::new(format!("reservations@1/{partition}"));
         let checkpoint = stock.recorder().checkpoint(&key, log).await.unwrap();

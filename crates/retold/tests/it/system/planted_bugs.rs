@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use retold::mapping::Envelope;
 use retold::prelude::*;
-use retold::recording::{Append, Condition, ExpectedVersion, Mark, MemoryStore, Origin};
+use retold::recording::{Append, Checkpoint, Condition, ExpectedVersion, MemoryStore, Origin};
 use retold::retelling::SystemSimulation;
 use retold::simulation::{Simulation, first_failure};
 use retold::system::{
-    Context, Follower, FollowerEvent, FollowerOperator, OpenSystem, StartingMark, System,
+    Context, Follower, FollowerEvent, FollowerOperator, OpenSystem, StartingCheckpoint, System,
 };
 
 use self::broken_store::{BrokenStore, Bug};
@@ -127,19 +127,19 @@ async fn split_at_once(shop: OpenSystem) {
         }
         let mut farthest = None;
         for partition in 0..record.partitions {
-            if let Ok(Some(mark)) = operator.checkpoint_of(&record, partition, log).await {
-                farthest = farthest.max(Some((mark.position, mark.event_id)));
+            if let Ok(Some(checkpoint)) = operator.checkpoint_of(&record, partition, log).await {
+                farthest = farthest.max(Some((checkpoint.position, checkpoint.event_id)));
             }
         }
         let Some((position, event_id)) = farthest else {
             continue;
         };
-        let after = Some(Mark { position, event_id });
+        let after = Some(Checkpoint { position, event_id });
         let split = FollowerEvent::Partitioned {
             generation: 2,
             partitions: 3,
             by: "stream".into(),
-            starts: vec![StartingMark::new("orders", log, after)],
+            starts: vec![StartingCheckpoint::new("orders", log, after)],
         };
         let envelope = Envelope {
             stream: Some(record.stream()),

@@ -41,7 +41,7 @@ async fn effects_carry_time_origin_and_correlation_of_their_cause() {
     );
     let Origin::Effect {
         follower,
-        edition,
+        policy_version,
         upstream,
         position,
         event_id,
@@ -49,7 +49,7 @@ async fn effects_carry_time_origin_and_correlation_of_their_cause() {
     else {
         panic!("it is an effect: {effect:?}");
     };
-    assert_eq!((follower.as_str(), edition), ("reservations@1", 1));
+    assert_eq!((follower.as_str(), policy_version), ("reservations@1", 1));
     assert_eq!(Some(upstream), orders.log_id().await.unwrap());
     assert_eq!((position, event_id), (cause.position(), cause.id()));
     assert_retold(runner.open_system()).await;

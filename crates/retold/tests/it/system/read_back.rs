@@ -189,7 +189,7 @@ async fn a_deadline_whose_event_cannot_be_read_back_is_not_set() {
     let error = crates.decide((), |()| deadline(f64::NAN)).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("NaN") && error.contains("`kg`"), "{error}");
-    assert_eq!(crates.head().await.unwrap().mark, None);
+    assert_eq!(crates.head().await.unwrap().checkpoint, None);
     crates.decide((), |()| deadline(1.0)).await.unwrap();
     assert!(crates.cancel("k").await.unwrap());
 }

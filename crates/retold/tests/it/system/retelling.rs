@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retold::prelude::*;
-use retold::recording::{Append, EventId, FollowerKey, LogRead, NewEvent, Origin, Stretch};
+use retold::recording::{Append, EventId, FollowerKey, LogRead, NewEvent, Origin, ProcessedRange};
 use retold::retelling::{FollowerRetelling, retell, retell_whole};
 use retold::system::{
     Context, Follower, Infrastructure, OnFailure, OpenSystem, Opening, SingleThread, System,
@@ -127,7 +127,7 @@ fn stock(follower: Follower) -> System {
 }
 
 #[tokio::test]
-async fn a_changed_policy_is_shown_with_both_sides_and_its_edition_is_respected() {
+async fn a_changed_policy_is_shown_with_both_sides_and_its_policy_version_is_respected() {
     let (memory, _) = memory();
     let follower = || Follower::new("changing").follows("orders").on(changing);
     let runner = SingleThread::start(&stock(follower()), &memory)
@@ -154,8 +154,8 @@ async fn a_changed_policy_is_shown_with_both_sides_and_its_edition_is_respected(
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
 
-    // A new edition is not compared with the old one's records, and continues from there.
-    let new = || stock(follower().edition(2));
+    // A new policy version is not compared with the old one's records, and continues from there.
+    let new = || stock(follower().policy_version(2));
     assert_eq!(retells(&new(), &memory).await, 0);
     let runner = SingleThread::start(&new(), &memory).await.unwrap();
     place(&runner.application("orders").unwrap(), "3", "tea")
@@ -288,8 +288,8 @@ async fn logs_that_no_follower_writes_are_found() {
     check(Wrong::NoEffect, "more was decided now than is recorded").await;
     check(Wrong::OtherId, "the ids differ").await;
     check(
-        Wrong::NoStretch,
-        "effects are recorded without their stretch",
+        Wrong::NoRange,
+        "effects are recorded without their processed range",
     )
     .await;
     check(Wrong::TwoEffects, "less was decided now than is recorded").await;
@@ -299,7 +299,7 @@ async fn logs_that_no_follower_writes_are_found() {
 enum Wrong {
     NoEffect,
     OtherId,
-    NoStretch,
+    NoRange,
     TwoEffects,
 }
 
@@ -325,7 +325,7 @@ async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
         .unwrap();
     let origin = Origin::Effect {
         follower: key.clone(),
-        edition: 1,
+        policy_version: 1,
         upstream: log,
         position: event.position(),
         event_id: event.id(),
@@ -340,15 +340,15 @@ async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
         .time(event.time())
         .origin(origin.clone())
     };
-    let stretch = Stretch::new(key, log, Some(before.position), event.mark());
+    let range = ProcessedRange::new(key, log, Some(before.position), event.checkpoint());
     let append = match wrong {
-        Wrong::NoEffect => Append::new().stretch(stretch),
-        Wrong::OtherId => Append::of([effect(1)]).stretch(stretch),
-        Wrong::NoStretch => Append::of([effect(1)]),
+        Wrong::NoEffect => Append::new().processed_range(range),
+        Wrong::OtherId => Append::of([effect(1)]).processed_range(range),
+        Wrong::NoRange => Append::of([effect(1)]),
         Wrong::TwoEffects => {
             // The first as it must be, by the policy itself, and one more.
             let recorded = retold_as_decided(open, event.id()).await;
-            Append::of([recorded, effect(2)]).stretch(stretch)
+            Append::of([recorded, effect(2)]).processed_range(range)
         }
     };
     stock.recorder().append(append).await.unwrap();

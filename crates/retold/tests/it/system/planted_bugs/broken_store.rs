@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold::recording::{
     Append, Appended, BoxFuture, Condition, Conflict, LogId, LogRead, NewEvent, Origin, Page,
-    Positions, RecordError, Recorder, RecorderLayer, Store, StoreLayer, Stretch,
+    Positions, ProcessedRange, RecordError, Recorder, RecorderLayer, Store, StoreLayer,
 };
 
 /// The bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     None,
-    /// Effects first, then the stretch in an append of its own.
+    /// Effects first, then the processed range in an append of its own.
     CheckpointAfter,
-    /// The stretch first, then its effects.
+    /// The processed range first, then its effects.
     CheckpointBefore,
     /// Effects are recorded as if a caller had requested them.
     OriginLost,
@@ -78,9 +78,9 @@ struct BrokenRecorder {
 }
 
 /// An append with these parts instead.
-fn append_of(events: &[NewEvent], conditions: &[Condition], stretches: &[Stretch]) -> Append {
+fn append_of(events: &[NewEvent], conditions: &[Condition], ranges: &[ProcessedRange]) -> Append {
     let append = Append::of(events.iter().cloned()).conditions(conditions.iter().cloned());
-    stretches.iter().cloned().fold(append, Append::stretch)
+    ranges.iter().cloned().fold(append, Append::processed_range)
 }
 
 fn is_written(append: &Append, stream: &str) -> bool {
@@ -90,32 +90,32 @@ fn is_written(append: &Append, stream: &str) -> bool {
 
 impl BrokenRecorder {
     async fn append_broken(&self, append: Append) -> Result<Appended, RecordError> {
-        let (events, conditions, stretches) = (
+        let (events, conditions, ranges) = (
             append.new_events(),
             append.all_conditions(),
-            append.stretches(),
+            append.processed_ranges(),
         );
-        let has_both = !events.is_empty() && !stretches.is_empty();
+        let has_both = !events.is_empty() && !ranges.is_empty();
         match self.bug {
             Bug::CheckpointAfter if has_both => {
                 let effects = append_of(events, conditions, &[]);
                 let done = self.sound.append(effects).await?;
-                self.sound.append(append_of(&[], &[], stretches)).await?;
+                self.sound.append(append_of(&[], &[], ranges)).await?;
                 Ok(done)
             }
             Bug::CheckpointBefore if has_both => {
-                let stretch = append_of(&[], conditions, stretches);
-                self.sound.append(stretch).await?;
+                let range = append_of(&[], conditions, ranges);
+                self.sound.append(range).await?;
                 self.sound.append(append_of(events, &[], &[])).await
             }
             Bug::OriginLost if has_both => {
                 let events = events.iter().cloned();
                 let events: Vec<_> = events.map(|event| event.origin(Origin::Command)).collect();
                 self.sound
-                    .append(append_of(&events, conditions, stretches))
+                    .append(append_of(&events, conditions, ranges))
                     .await
             }
-            Bug::ReadsUnconditional if !stretches.is_empty() => {
+            Bug::ReadsUnconditional if !ranges.is_empty() => {
                 let conditions: Vec<_> = conditions
                     .iter()
                     .filter(|condition| match condition {
@@ -127,7 +127,7 @@ impl BrokenRecorder {
                     .cloned()
                     .collect();
                 self.sound
-                    .append(append_of(events, &conditions, stretches))
+                    .append(append_of(events, &conditions, ranges))
                     .await
             }
             Bug::RetryWithoutReading if has_both => self.retry_without_reading(append).await,
@@ -142,30 +142,28 @@ impl BrokenRecorder {
             Bug::EffectDropped if has_both && events.len() > 1 => {
                 let events = &events[..events.len() - 1];
                 self.sound
-                    .append(append_of(events, conditions, stretches))
+                    .append(append_of(events, conditions, ranges))
                     .await
             }
-            Bug::FenceDropped if !stretches.is_empty() => {
+            Bug::FenceDropped if !ranges.is_empty() => {
                 let is_kept = |condition: &&Condition| {
                     !matches!(condition, Condition::StreamAt { stream, .. }
                         if stream.starts_with("retold.follower"))
                 };
                 let conditions: Vec<_> = conditions.iter().filter(is_kept).cloned().collect();
                 self.sound
-                    .append(append_of(events, &conditions, stretches))
+                    .append(append_of(events, &conditions, ranges))
                     .await
             }
-            Bug::PartitionSkips if has_both && stretches[0].follower.as_str().ends_with("/1") => {
-                self.sound
-                    .append(append_of(&[], conditions, stretches))
-                    .await
+            Bug::PartitionSkips if has_both && ranges[0].follower.as_str().ends_with("/1") => {
+                self.sound.append(append_of(&[], conditions, ranges)).await
             }
             _ => self.sound.append(append).await,
         }
     }
 
-    /// Makes a conflicting append fit: the stretch begins at the checkpoint, and there are no
-    /// conditions.
+    /// Makes a conflicting append fit: the processed range begins at the checkpoint, and there are
+    /// no conditions.
     async fn retry_without_reading(&self, append: Append) -> Result<Appended, RecordError> {
         match self.sound.append(append.clone()).await {
             Err(RecordError::Conflict(Conflict::Stream { stream, .. }))
@@ -175,7 +173,11 @@ impl BrokenRecorder {
         let own = append.all_conditions().first().cloned();
         let own: Vec<_> = own.into_iter().collect();
         self.sound
-            .append(append_of(append.new_events(), &own, append.stretches()))
+            .append(append_of(
+                append.new_events(),
+                &own,
+                append.processed_ranges(),
+            ))
             .await
     }
 }

@@ -1,4 +1,4 @@
-//! A station: the state that the runner and a follower's task share.
+//! A follower cell: the state that the runner and a follower's task share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::turns::Turns;
 
 /// The public side of a running follower.
 #[derive(Debug)]
-pub(crate) struct Station {
+pub(crate) struct FollowerCell {
     /// The name of its application.
     pub(crate) application: Arc<str>,
     /// Its name.
@@ -36,7 +36,7 @@ pub(crate) struct Station {
     is_elsewhere: AtomicBool,
 }
 
-impl Station {
+impl FollowerCell {
     pub(crate) fn new(
         pipeline: &Pipeline,
         application: usize,
@@ -129,8 +129,8 @@ impl Station {
     }
 }
 
-/// Marks that a caller waits for a follower.
-pub(crate) struct Hurry<'a>(&'a Station);
+/// Checkpoints that a caller waits for a follower.
+pub(crate) struct Hurry<'a>(&'a FollowerCell);
 
 impl Drop for Hurry<'_> {
     fn drop(&mut self) {

@@ -1,22 +1,22 @@
-//! Rule 12: stretches join, and their history is kept.
+//! Rule 12: processed ranges join, and their history is kept.
 
 use futures_util::FutureExt;
 
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, conflict, event, head, log_id, mark, numbers,
-    position, record, refuse, send, stream_events, stretch,
+    Outcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, head, log_id,
+    numbers, position, processed, record, refuse, send, stream_events,
 };
 use super::subject::Subject;
 use super::whole::whole;
 use retold_core::recording::Conflict;
 use retold_core::recording::{Append, Positions};
-use retold_core::recording::{FollowerKey, RecordedStretch, Stretch};
-use retold_core::recording::{Mark, Position};
-use retold_core::recording::{Recorder, StretchRead};
+use retold_core::recording::{Checkpoint, Position};
+use retold_core::recording::{FollowerKey, ProcessedRange, RecordedRange};
+use retold_core::recording::{RangeRead, Recorder};
 
-/// Rule 12. A stretch begins where the previous one of its follower and upstream ended; the history
-/// is kept with the head before each append, and neighbors without effects merge.
-pub async fn stretches_join<S: Subject>() {
+/// Rule 12. A processed range begins where the previous one of its follower and upstream ended; the
+/// history is kept with the head before each append, and neighbors without effects merge.
+pub async fn ranges_join<S: Subject>() {
     check_joins(&Scene::<S>::new().await).await;
     check_several_in_one_append(&Scene::<S>::new().await).await;
     check_history(&Scene::<S>::new().await).await;
@@ -24,19 +24,19 @@ pub async fn stretches_join<S: Subject>() {
     followers_exclude_each_other(&Scene::<S>::new().await).await;
 }
 
-async fn checkpoint(log: &dyn Recorder, follower: &str) -> Option<Mark> {
+async fn checkpoint_of(log: &dyn Recorder, follower: &str) -> Option<Checkpoint> {
     let key = FollowerKey::new(follower);
     let checkpoint = log.checkpoint(&key, log_id(9)).await;
     checkpoint.expect("a checkpoint is read")
 }
 
-async fn history(log: &dyn Recorder) -> Vec<RecordedStretch> {
-    let history = log.stretches(StretchRead::new()).await;
+async fn history(log: &dyn Recorder) -> Vec<RecordedRange> {
+    let history = log.processed_ranges(RangeRead::new()).await;
     history.expect("the history is read")
 }
 
-/// The conflict of a stretch of `a@1`, with the recorded checkpoint.
-fn does_not_join(recorded: Option<Mark>) -> Conflict {
+/// The conflict of a processed range of `a@1`, with the recorded checkpoint.
+fn does_not_join(recorded: Option<Checkpoint>) -> Conflict {
     Conflict::Checkpoint {
         follower: FollowerKey::new("a@1"),
         upstream: log_id(9),
@@ -46,105 +46,110 @@ fn does_not_join(recorded: Option<Mark>) -> Conflict {
 
 async fn check_joins<S: Subject>(scene: &Scene<S>) {
     let log = &*scene.log;
-    assert_eq!(checkpoint(log, "a@1").await, None);
-    // The first stretch may start anywhere.
-    record(log, append_of([1]).stretch(stretch("a@1", 7, 9))).await;
-    let recorded = Some(mark(9, 9));
-    assert_eq!(checkpoint(log, "a@1").await, recorded);
+    assert_eq!(checkpoint_of(log, "a@1").await, None);
+    // The first processed range may start anywhere.
+    record(log, append_of([1]).processed_range(processed("a@1", 7, 9))).await;
+    let recorded = Some(checkpoint(9, 9));
+    assert_eq!(checkpoint_of(log, "a@1").await, recorded);
     let far = (u64::MAX - 1, u64::MAX);
     for (after, to) in [(0, 3), (0, 12), (7, 9), (8, 12), (10, 12), far] {
-        let append = append_of([2]).stretch(stretch("a@1", after, to));
+        let append = append_of([2]).processed_range(processed("a@1", after, to));
         let found = conflict(log, append).await;
         assert_eq!(found, does_not_join(recorded), "after {after}");
     }
     // Another upstream of the same follower has a separate history.
-    let other = Stretch::new(FollowerKey::new("a@1"), log_id(8), None, mark(2, 2));
-    record(log, Append::new().stretch(other)).await;
-    assert_eq!(checkpoint(log, "a@1").await, recorded);
+    let other = ProcessedRange::new(FollowerKey::new("a@1"), log_id(8), None, checkpoint(2, 2));
+    record(log, Append::new().processed_range(other)).await;
+    assert_eq!(checkpoint_of(log, "a@1").await, recorded);
     assert_eq!(numbers(&whole(log).await), [1]);
     let handle = scene.another_handle().await;
-    assert_eq!(checkpoint(&*handle, "a@1").await, recorded);
+    assert_eq!(checkpoint_of(&*handle, "a@1").await, recorded);
 
-    // Stretches that are invalid in every log.
+    // Processed ranges that are invalid in every log.
     for (after, to) in [(5, 5), (6, 5)] {
-        let turned = append_of([4]).stretch(stretch("c@1", after, to));
-        refuse(log, turned, "a stretch that ends before it begins").await;
+        let turned = append_of([4]).processed_range(processed("c@1", after, to));
+        refuse(log, turned, "a processed range that ends before it begins").await;
     }
-    let nameless = append_of([4]).stretch(stretch("", 0, 1));
+    let nameless = append_of([4]).processed_range(processed("", 0, 1));
     refuse(log, nameless, "an empty follower key").await;
 }
 
-/// The stretches of one append join each other; a conflict names the recorded checkpoint.
+/// The processed ranges of one append join each other; a conflict names the recorded checkpoint.
 async fn check_several_in_one_append<S: Subject>(scene: &Scene<S>) {
     let log = &*scene.log;
     let torn = append_of([1])
-        .stretch(stretch("a@1", 0, 3))
-        .stretch(stretch("a@1", 4, 5));
+        .processed_range(processed("a@1", 0, 3))
+        .processed_range(processed("a@1", 4, 5));
     assert_eq!(conflict(log, torn).await, does_not_join(None));
-    record(log, append_of([1]).stretch(stretch("a@1", 7, 9))).await;
+    record(log, append_of([1]).processed_range(processed("a@1", 7, 9))).await;
     let of_three = |third| {
         Append::new()
-            .stretch(stretch("a@1", 9, 10))
-            .stretch(stretch("b@1", 0, 4))
-            .stretch(third)
+            .processed_range(processed("a@1", 9, 10))
+            .processed_range(processed("b@1", 0, 4))
+            .processed_range(third)
     };
-    let torn = of_three(stretch("a@1", 11, 12));
-    let recorded = Some(mark(9, 9));
+    let torn = of_three(processed("a@1", 11, 12));
+    let recorded = Some(checkpoint(9, 9));
     assert_eq!(conflict(log, torn).await, does_not_join(recorded));
-    assert_eq!(checkpoint(log, "b@1").await, None);
+    assert_eq!(checkpoint_of(log, "b@1").await, None);
 
-    let joined = of_three(stretch("a@1", 10, 12));
+    let joined = of_three(processed("a@1", 10, 12));
     let before = head(log).await;
     let outcome = send(log, joined.clone()).await;
     assert_eq!(outcome, Outcome::Recorded(Positions::NONE));
     let after = head(log).await;
-    assert_eq!(after.mark, before.mark);
+    assert_eq!(after.checkpoint, before.checkpoint);
     assert_eq!(
         after.append_count,
         before.append_count + 1,
         "an append without events is counted"
     );
-    let recorded = Some(mark(12, 12));
-    assert_eq!(checkpoint(log, "a@1").await, recorded);
+    let recorded = Some(checkpoint(12, 12));
+    assert_eq!(checkpoint_of(log, "a@1").await, recorded);
     // A second attempt is refused, with the events that come with it.
     let again = conflict(log, joined.event(event(3))).await;
     assert_eq!(again, does_not_join(recorded));
     assert_eq!(numbers(&whole(log).await), [1]);
 }
 
-/// The history of one follower: which stretches merge and which do not.
+/// The history of one follower: which processed ranges merge and which do not.
 async fn check_history<S: Subject>(scene: &Scene<S>) {
     let log = &*scene.log;
-    let only = |stretch| Append::new().stretch(stretch);
-    record(log, only(stretch("a@1", 0, 1))).await;
-    // Merges: no events, the same edition and head. Another follower in between does not matter.
-    record(log, only(stretch("b@1", 0, 1))).await;
-    record(log, only(stretch("a@1", 1, 2))).await;
+    let only = |range| Append::new().processed_range(range);
+    record(log, only(processed("a@1", 0, 1))).await;
+    // Merges: no events, the same policy version and head. Another follower in between does not
+    // matter.
+    record(log, only(processed("b@1", 0, 1))).await;
+    record(log, only(processed("a@1", 1, 2))).await;
     // Merges inside one append as well.
     record(
         log,
-        only(stretch("a@1", 2, 3)).stretch(stretch("a@1", 3, 4)),
+        only(processed("a@1", 2, 3)).processed_range(processed("a@1", 3, 4)),
     )
     .await;
-    // Does not merge: another edition.
-    record(log, only(stretch("a@1", 4, 5).edition(2))).await;
-    record(log, only(stretch("a@1", 5, 6).edition(2))).await;
-    // Does not merge: this append has events. Its own stretches do not merge either.
-    let both = append_of([1]).stretch(stretch("a@1", 6, 7).edition(2));
-    record(log, both.stretch(stretch("a@1", 7, 8).edition(2))).await;
+    // Does not merge: another policy version.
+    record(log, only(processed("a@1", 4, 5).policy_version(2))).await;
+    record(log, only(processed("a@1", 5, 6).policy_version(2))).await;
+    // Does not merge: this append has events. Its own processed ranges do not merge either.
+    let both = append_of([1]).processed_range(processed("a@1", 6, 7).policy_version(2));
+    record(
+        log,
+        both.processed_range(processed("a@1", 7, 8).policy_version(2)),
+    )
+    .await;
     // Does not merge: the head moved. The next one has the same head.
-    record(log, only(stretch("a@1", 8, 9).edition(2))).await;
-    record(log, only(stretch("a@1", 9, 10).edition(2))).await;
+    record(log, only(processed("a@1", 8, 9).policy_version(2))).await;
+    record(log, only(processed("a@1", 9, 10).policy_version(2))).await;
     // Does not merge: the head moved because of other appends.
     record(log, append_of([2])).await;
-    record(log, only(stretch("a@1", 10, 11).edition(2))).await;
-    // Does not merge: the previous append had events, though the edition is the same.
-    record(log, append_of([3]).stretch(stretch("b@1", 1, 2))).await;
-    record(log, only(stretch("b@1", 2, 3))).await;
+    record(log, only(processed("a@1", 10, 11).policy_version(2))).await;
+    // Does not merge: the previous append had events, though the policy version is the same.
+    record(log, append_of([3]).processed_range(processed("b@1", 1, 2))).await;
+    record(log, only(processed("b@1", 2, 3))).await;
 
-    let row = |ordinal, follower: &str, after, to, edition, head| {
-        let stretch = stretch(follower, after, to).edition(edition);
-        RecordedStretch::new(ordinal, stretch, Position::new(head))
+    let row = |ordinal, follower: &str, after, to, policy_version, head| {
+        let range = processed(follower, after, to).policy_version(policy_version);
+        RecordedRange::new(ordinal, range, Position::new(head))
     };
     let expected = [
         row(1, "a@1", 0, 4, 1, 0),
@@ -169,18 +174,22 @@ async fn check_pages<S: Subject>(scene: &Scene<S>) {
     for number in 1..=9_u64 {
         let follower = FollowerKey::new(["a@1", "b@1", "a@2"][number as usize % 3]);
         let upstream = log_id(u128::from(number % 2));
-        let to = mark(number, number.into());
+        let to = checkpoint(number, number.into());
         // Each pair occurs twice at most; the second continues where the first ended.
         let after = (number > 6).then(|| position(number - 6));
-        let stretch = Stretch::new(follower, upstream, after, to).edition(number as u32);
+        let range =
+            ProcessedRange::new(follower, upstream, after, to).policy_version(number as u32);
         let append = append_of([number.into()]);
-        record(log, append.stretch(stretch)).await;
+        record(log, append.processed_range(range)).await;
     }
-    let ordinals = async |read: StretchRead| -> Vec<u64> {
-        let page = log.stretches(read).await.expect("the history is read");
+    let ordinals = async |read: RangeRead| -> Vec<u64> {
+        let page = log
+            .processed_ranges(read)
+            .await
+            .expect("the history is read");
         page.iter().map(|it| it.ordinal).collect()
     };
-    let all = StretchRead::new;
+    let all = RangeRead::new;
     let a = || FollowerKey::new("a@1");
     assert_eq!(ordinals(all()).await, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(ordinals(all().limit(2)).await, [1, 2]);
@@ -198,7 +207,7 @@ async fn check_pages<S: Subject>(scene: &Scene<S>) {
         ordinals(all().follower(FollowerKey::new("a"))).await,
         [0; 0]
     );
-    let refused = log.stretches(all().limit(0)).await;
+    let refused = log.processed_ranges(all().limit(0)).await;
     assert!(refused.is_err(), "a page of 0 must be refused");
 }
 
@@ -211,14 +220,14 @@ async fn followers_exclude_each_other<S: Subject>(scene: &Scene<S>) {
         let log = scene.another_handle().await;
         let task = async move {
             loop {
-                let done = checkpoint(&*log, "a@1").await;
-                let done = done.map_or(0, |mark| mark.position.get());
+                let done = checkpoint_of(&*log, "a@1").await;
+                let done = done.map_or(0, |checkpoint| checkpoint.position.get());
                 if done == UPSTREAM_EVENTS {
                     return;
                 }
                 let number = 1000 * (worker + 1) + u128::from(done);
                 let effect = append_to(&format!("effect/{done}"), [number]);
-                let append = effect.stretch(stretch("a@1", done, done + 1));
+                let append = effect.processed_range(processed("a@1", done, done + 1));
                 match send(&*log, append).await {
                     Outcome::Recorded(_) | Outcome::Conflict(Conflict::Checkpoint { .. }) => {}
                     other => panic!("a race of followers resulted in {other:?}"),

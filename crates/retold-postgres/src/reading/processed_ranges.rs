@@ -1,8 +1,8 @@
-//! Reads stretches: a checkpoint, the history. Appends record them.
+//! Reads processed ranges: a checkpoint, the history. Appends record them.
 
 use retold_core::recording::{
-    Corrupt, EventId, FollowerKey, LogId, Mark, Position, RecordError, RecordedStretch, Stretch,
-    StretchRead,
+    Checkpoint, Corrupt, EventId, FollowerKey, LogId, Position, ProcessedRange, RangeRead,
+    RecordError, RecordedRange,
 };
 use tokio_postgres::{Error, Row};
 
@@ -10,11 +10,11 @@ use crate::birth::replaced;
 use crate::error::of_statement;
 use crate::log::Met;
 use crate::names::possible;
+use crate::range_checksum::RangeChecksum;
 use crate::server::pool::Pooled;
-use crate::stretch_checksum::StretchChecksum;
 
-/// A statement about the stretches of a log: returns the selected ones, or an empty row if there
-/// are none; no row if the log does not exist.
+/// A statement about the processed ranges of a log: returns the selected ones, or an empty row if
+/// there are none; no row if the log does not exist.
 macro_rules! of_log {
     ($id:literal, $restricted:literal) => {
         concat!(
@@ -49,13 +49,13 @@ const HISTORY_OF_FOLLOWER: &str = of_log!(
     ORDER BY ordinal LIMIT $3"
 );
 
-/// Returns the end of the last stretch of a follower over an upstream.
+/// Returns the end of the last processed range of a follower over an upstream.
 pub(crate) async fn checkpoint(
     mut connection: Pooled,
     log: Met<'_>,
     follower: &FollowerKey,
     upstream: LogId,
-) -> Result<Option<Mark>, RecordError> {
+) -> Result<Option<Checkpoint>, RecordError> {
     const WHAT: &str = "reading a checkpoint";
     let Some(follower) = possible(follower.as_str()) else {
         return Ok(None);
@@ -75,17 +75,17 @@ pub(crate) async fn checkpoint(
         return Ok(None);
     }
     let last = recorded(&row, log.born.id).map_err(|error| of_statement(WHAT, error))?;
-    Ok(Some(last?.stretch.to))
+    Ok(Some(last?.range.to))
 }
 
 /// Returns a page of the history.
 pub(crate) async fn read(
     mut connection: Pooled,
     log: Met<'_>,
-    read: &StretchRead,
+    read: &RangeRead,
     limit: usize,
-) -> Result<Vec<RecordedStretch>, RecordError> {
-    const WHAT: &str = "reading stretches";
+) -> Result<Vec<RecordedRange>, RecordError> {
+    const WHAT: &str = "reading processed ranges";
     let after = i64::try_from(read.after).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let upstream = read.upstream.map(LogId::uuid);
@@ -108,14 +108,14 @@ pub(crate) async fn read(
         Ok(Some(false)) => {}
         Err(error) => return Err(of_statement(WHAT, error)),
     }
-    let stretches = rows.iter().map(|row| {
+    let ranges = rows.iter().map(|row| {
         let read = recorded(row, log.born.id).map_err(|error| of_statement(WHAT, error))?;
         Ok(read?)
     });
-    stretches.collect()
+    ranges.collect()
 }
 
-/// Whether a row stands for no stretch.
+/// Whether a row stands for no processed range.
 fn is_empty(row: &Row) -> Result<bool, Error> {
     Ok(row.try_get::<_, Option<i64>>(0)?.is_none())
 }
@@ -124,35 +124,38 @@ fn position(number: i64) -> Option<Position> {
     Position::new(number.cast_unsigned())
 }
 
-/// Returns the stretch in a row, if it is the one that was recorded.
-fn recorded(row: &Row, log: LogId) -> Result<Result<RecordedStretch, Corrupt>, Error> {
+/// Returns the processed range in a row, if it is the one that was recorded.
+fn recorded(row: &Row, log: LogId) -> Result<Result<RecordedRange, Corrupt>, Error> {
     let ordinal: i64 = row.try_get(0)?;
     let event_id = EventId::new(row.try_get(2)?);
     let Some(to) = position(row.try_get(1)?) else {
         let what = "it ends at position 0, and positions count from 1";
-        return Ok(Err(Corrupt::new(format!("stretch {ordinal}"), what)));
+        return Ok(Err(Corrupt::new(
+            format!("processed range {ordinal}"),
+            what,
+        )));
     };
-    let to = Mark {
+    let to = Checkpoint {
         position: to,
         event_id,
     };
     let follower = FollowerKey::new(row.try_get::<_, &str>(3)?);
     let after: Option<i64> = row.try_get(5)?;
-    let edition: i32 = row.try_get(6)?;
+    let policy_version: i32 = row.try_get(6)?;
     let head: Option<i64> = row.try_get(7)?;
     let with_events: bool = row.try_get(8)?;
-    let stretch = Stretch::new(
+    let range = ProcessedRange::new(
         follower,
         LogId::new(row.try_get(4)?),
         after.and_then(position),
         to,
     );
-    let recorded = RecordedStretch::new(
+    let recorded = RecordedRange::new(
         ordinal.cast_unsigned(),
-        stretch.edition(edition.cast_unsigned()),
+        range.policy_version(policy_version.cast_unsigned()),
         head.and_then(position),
     );
-    let checksum = StretchChecksum {
+    let checksum = RangeChecksum {
         whole: row.try_get(9)?,
         to: row.try_get(10)?,
     };

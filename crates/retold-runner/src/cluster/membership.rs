@@ -1,5 +1,5 @@
-//! A seat: a node's part in one store. It keeps the node's leases there, and runs the jobs whose
-//! units belong on the node.
+//! A membership: a node's part in one store. It keeps the node's leases there, and runs the jobs
+//! whose units belong on the node.
 //!
 //! A round: end finished jobs, renew held leases, read the roster, give up units that belong on
 //! other nodes, and take free units that belong here. Every call has a time limit, a failure is
@@ -54,12 +54,12 @@ impl From<RecordError> for NoSlot {
     }
 }
 
-/// The part of a seat that the rest of the process sees.
+/// The part of a membership that the rest of the process sees.
 #[derive(Debug, Default)]
-pub(crate) struct SeatCell(Mutex<SeatView>);
+pub(crate) struct MembershipCell(Mutex<MembershipView>);
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SeatView {
+pub(crate) struct MembershipView {
     pub(crate) clock: Option<StoreClock>,
     /// The leases as of this node's last look.
     pub(crate) roster: Arc<Roster>,
@@ -69,18 +69,18 @@ pub(crate) struct SeatView {
     pub(crate) looked_at: Option<Instant>,
 }
 
-impl SeatCell {
-    pub(crate) fn read(&self) -> SeatView {
+impl MembershipCell {
+    pub(crate) fn read(&self) -> MembershipView {
         let view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         view.clone()
     }
 
-    fn write(&self, change: impl FnOnce(&mut SeatView)) {
+    fn write(&self, change: impl FnOnce(&mut MembershipView)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// The part of a node's surroundings that all its seats share.
+/// The part of a node's surroundings that all its memberships share.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) life: NodeLife,
@@ -91,10 +91,10 @@ pub(crate) struct Surroundings {
 }
 
 /// A node in one store.
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     store: Arc<dyn Store>,
     around: Surroundings,
-    cell: Arc<SeatCell>,
+    cell: Arc<MembershipCell>,
     slot: Option<Slot>,
     places: Vec<Place>,
     /// Notified when a job is over.
@@ -148,12 +148,12 @@ struct Adoption {
     since: Instant,
 }
 
-impl Seat {
+impl Membership {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         around: Surroundings,
         jobs: Vec<(Unit, Job)>,
-        cell: Arc<SeatCell>,
+        cell: Arc<MembershipCell>,
     ) -> Self {
         let places = jobs.into_iter().map(|(unit, job)| Place {
             lease: around.names.unit(&unit),

@@ -24,7 +24,7 @@ pub(crate) const CHANNEL: &str = "retold";
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 
 /// Takes hints; a task sends them.
-pub(crate) struct Herald {
+pub(crate) struct Notifier {
     news: Arc<News>,
     place: Place,
     runtime: Arc<StoreRuntime>,
@@ -37,7 +37,7 @@ struct News {
     more: Notify,
 }
 
-impl Herald {
+impl Notifier {
     pub(crate) fn new(place: Place, runtime: Arc<StoreRuntime>) -> Self {
         Self {
             news: Arc::default(),

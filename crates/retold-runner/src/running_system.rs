@@ -1,5 +1,5 @@
-//! The works: a system with its opened logs, its jobs, and their state in this process. It serves
-//! all requests of a program to a runner, whichever process runs the jobs.
+//! The running system: a system with its opened logs, its jobs, and their state in this process. It
+//! serves all requests of a program to a runner, whichever process runs the jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,31 +14,31 @@ use retold_core::system::{OpenSystem, OutboxCell, OutboxStatus};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use crate::follower_cell::FollowerCell;
 use crate::job::Job;
 use crate::lag::{Lag, LagCell, statuses, take_in_acts};
 use crate::limits::HEALTH_READ_MAX;
-use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersStatus};
 use crate::turns::Turns;
 use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
 use crate::watchdog::Watchdog;
 
 /// A running system.
-pub(crate) struct Works {
+pub(crate) struct RunningSystem {
     pub(crate) open: OpenSystem,
-    stations: Vec<Arc<Station>>,
+    cells: Vec<Arc<FollowerCell>>,
     timers: Vec<Arc<TimersCell>>,
     projections: Vec<ProjectionHandle>,
     outboxes: Vec<OutboxCell>,
     lag: LagCell,
 }
 
-impl Works {
-    /// Returns the works of this system, and its jobs: its followers, the timers of each
+impl RunningSystem {
+    /// Returns the running system of this system, and its jobs: its followers, the timers of each
     /// application, its views and its outboxes, each in the order of declaration.
     pub(crate) fn new(open: OpenSystem) -> (Self, Vec<Job>) {
-        let mut works = Self {
-            stations: Vec::new(),
+        let mut running = Self {
+            cells: Vec::new(),
             timers: Vec::new(),
             projections: Vec::new(),
             outboxes: Vec::new(),
@@ -46,26 +46,26 @@ impl Works {
             open,
         };
         let mut jobs = Vec::new();
-        let turns: Vec<Arc<Turns>> = works
+        let turns: Vec<Arc<Turns>> = running
             .open
             .applications()
             .iter()
             .map(|_| Arc::default())
             .collect();
-        for (application, pipeline) in works.open.pipelines() {
+        for (application, pipeline) in running.open.pipelines() {
             let upstreams = pipeline.follower().upstreams();
-            let upstreams = upstreams.filter_map(|name| works.open.system().index_of(name));
+            let upstreams = upstreams.filter_map(|name| running.open.system().index_of(name));
             let turns = &turns[application];
-            let station = Station::new(&pipeline, application, upstreams.collect(), turns);
-            let station = Arc::new(station);
-            works.stations.push(Arc::clone(&station));
+            let cell = FollowerCell::new(&pipeline, application, upstreams.collect(), turns);
+            let cell = Arc::new(cell);
+            running.cells.push(Arc::clone(&cell));
             let pipeline = Arc::new(Mutex::new(pipeline));
-            jobs.push(Job::Follower { pipeline, station });
+            jobs.push(Job::Follower { pipeline, cell });
         }
-        for (index, application) in works.open.applications().iter().enumerate() {
+        for (index, application) in running.open.applications().iter().enumerate() {
             let cell = Arc::new(TimersCell::default());
             cell.write(|status| status.application = application.name().to_owned());
-            works.timers.push(Arc::clone(&cell));
+            running.timers.push(Arc::clone(&cell));
             let application = application.clone();
             jobs.push(Job::Timers {
                 application,
@@ -73,15 +73,15 @@ impl Works {
                 cell,
             });
         }
-        for (_, pipeline) in works.open.projections() {
+        for (_, pipeline) in running.open.projections() {
             let handle = pipeline.handle();
-            works.projections.push(handle.clone());
+            running.projections.push(handle.clone());
             let pipeline = Arc::new(Mutex::new(pipeline));
             jobs.push(Job::View { pipeline, handle });
         }
-        for (index, pipeline) in works.open.outboxes() {
+        for (index, pipeline) in running.open.outboxes() {
             let cell = pipeline.status();
-            works.outboxes.push(cell.clone());
+            running.outboxes.push(cell.clone());
             let pipeline = Arc::new(Mutex::new(pipeline));
             jobs.push(Job::Outbox {
                 pipeline,
@@ -89,7 +89,7 @@ impl Works {
                 cell,
             });
         }
-        (works, jobs)
+        (running, jobs)
     }
 
     pub(crate) fn application(&self, name: &str) -> Result<Application> {
@@ -98,8 +98,8 @@ impl Works {
 
     /// Watches policies, deliveries and handlers of views until the returned watchdog is dropped.
     pub(crate) fn watchdog(&self) -> Watchdog {
-        let (stations, outboxes) = (self.stations.clone(), self.outboxes.clone());
-        Watchdog::watch(stations, outboxes, self.projections.clone())
+        let (cells, outboxes) = (self.cells.clone(), self.outboxes.clone());
+        Watchdog::watch(cells, outboxes, self.projections.clone())
     }
 
     pub(crate) fn outboxes(&self) -> Vec<OutboxStatus> {
@@ -107,7 +107,7 @@ impl Works {
     }
 
     pub(crate) async fn status(&self) -> Vec<FollowerStatus> {
-        statuses(&self.open, &self.stations).await
+        statuses(&self.open, &self.cells).await
     }
 
     pub(crate) fn projections(&self) -> &[ProjectionHandle] {
@@ -130,11 +130,11 @@ impl Works {
                 .iter()
                 .map(|it| unreadable(it, deadline)),
         );
-        let followers = join_all(self.stations.iter().map(|station| async {
-            let mut status = station.status.read();
-            if station.is_elsewhere() {
+        let followers = join_all(self.cells.iter().map(|cell| async {
+            let mut status = cell.status.read();
+            if cell.is_elsewhere() {
                 // A log that cannot be read is reported as a finding about the log.
-                let recorded = take_in_acts(&mut status, &self.open, station);
+                let recorded = take_in_acts(&mut status, &self.open, cell);
                 let _ = timeout_at(deadline, recorded).await;
             }
             status.findings()
@@ -167,26 +167,23 @@ impl Works {
     }
 
     pub(crate) async fn lag(&self) -> Lag {
-        self.lag.read(&self.open, &self.stations).await
+        self.lag.read(&self.open, &self.cells).await
     }
 
     pub(crate) fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
-        self.station(application, follower)?;
+        self.cell(application, follower)?;
         let application = self.open.application(application)?;
         Ok(FollowerOperator::new(application, follower))
     }
 
-    fn station(&self, application: &str, follower: &str) -> Result<&Arc<Station>> {
+    fn cell(&self, application: &str, follower: &str) -> Result<&Arc<FollowerCell>> {
         let index = self.open.system().expect_index_of(application)?;
-        let mut stations = self.stations.iter();
+        let mut cells = self.cells.iter();
         let is_meant =
-            |it: &&Arc<Station>| it.application_index == index && &*it.follower == follower;
-        let station = stations.find(is_meant);
-        station.ok_or_else(|| {
-            let known = self
-                .stations
-                .iter()
-                .filter(|it| it.application_index == index);
+            |it: &&Arc<FollowerCell>| it.application_index == index && &*it.follower == follower;
+        let cell = cells.find(is_meant);
+        cell.ok_or_else(|| {
+            let known = self.cells.iter().filter(|it| it.application_index == index);
             let known: Vec<_> = known.map(|it| &it.follower).collect();
             invalid(format!(
                 "the application {application:?} has no follower {follower:?}; it has {known:?}"
@@ -202,7 +199,7 @@ impl Works {
     ) -> Result<(), WaitError> {
         let log = self.open.system().expect_index_of(application);
         let log = log.map_err(Error::from)?;
-        let goals = goals(&self.stations, log, position);
+        let goals = goals(&self.cells, log, position);
         wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
     }
 
@@ -214,7 +211,7 @@ impl Works {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let first = self.station(application, follower)?;
+        let first = self.cell(application, follower)?;
         let log = self.open.system().expect_index_of(upstream);
         let log = log.map_err(Error::from)?;
         let upstream = first.upstream_of(log).ok_or_else(|| {
@@ -222,10 +219,10 @@ impl Works {
                 "the follower {follower:?} of {application:?} does not follow {upstream:?}"
             ))
         })?;
-        let all = self.stations.iter().filter(|it| {
+        let all = self.cells.iter().filter(|it| {
             it.application_index == first.application_index && it.follower == first.follower
         });
-        let goals = all.map(|station| Goal::new(station, upstream, position));
+        let goals = all.map(|cell| Goal::new(cell, upstream, position));
         let goals: Vec<_> = goals.collect();
         wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
     }
@@ -239,7 +236,7 @@ impl Works {
         let deadline = Instant::now() + timeout;
         let log = self.open.system().expect_index_of(application);
         let log = log.map_err(Error::from)?;
-        let caused = Caused::by(&self.open, &self.stations, log, position);
+        let caused = Caused::by(&self.open, &self.cells, log, position);
         caused.wait(deadline).await
     }
 }

@@ -1,4 +1,5 @@
-//! Stretches: ranges of another log that a follower has processed, recorded with their effects.
+//! Processed ranges: ranges of another log that a follower has processed, recorded with their
+//! effects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Invalid;
-use super::identity::{LogId, Mark, Position};
+use super::identity::{Checkpoint, LogId, Position};
 use super::limits::check_name;
 
 /// Identifies a follower with its generation and partition: `NAME@generation[/partition]`.
@@ -38,7 +39,7 @@ impl fmt::Display for FollowerKey {
 /// effects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Stretch {
+pub struct ProcessedRange {
     /// The follower that processed it.
     pub follower: FollowerKey,
     /// The log that was processed.
@@ -46,27 +47,33 @@ pub struct Stretch {
     /// The range begins just after this position, or with the first event.
     pub after: Option<Position>,
     /// The last event of the range.
-    pub to: Mark,
-    /// The edition of the follower's policies.
-    pub edition: u32,
+    pub to: Checkpoint,
+    /// The policy version of the follower's policies.
+    pub policy_version: u32,
 }
 
-impl Stretch {
-    /// Creates the range of `upstream` after `after`, up to and including `to`, of edition 1.
-    pub fn new(follower: FollowerKey, upstream: LogId, after: Option<Position>, to: Mark) -> Self {
+impl ProcessedRange {
+    /// Creates the range of `upstream` after `after`, up to and including `to`, of policy version
+    /// 1.
+    pub fn new(
+        follower: FollowerKey,
+        upstream: LogId,
+        after: Option<Position>,
+        to: Checkpoint,
+    ) -> Self {
         Self {
             follower,
             upstream,
             after,
             to,
-            edition: 1,
+            policy_version: 1,
         }
     }
 
-    /// Sets the edition of the follower's policies.
+    /// Sets the policy version of the follower's policies.
     #[must_use]
-    pub fn edition(mut self, edition: u32) -> Self {
-        self.edition = edition;
+    pub fn policy_version(mut self, policy_version: u32) -> Self {
+        self.policy_version = policy_version;
         self
     }
 
@@ -76,7 +83,7 @@ impl Stretch {
         check_name("follower key", self.follower.as_str())?;
         if self.after >= Some(self.to.position) {
             return Err(Invalid::new(format!(
-                "a stretch of {} ends at {} but begins after {}",
+                "a processed range of {} ends at {} but begins after {}",
                 self.follower,
                 self.to.position,
                 Position::number(self.after),
@@ -86,29 +93,30 @@ impl Stretch {
     }
 }
 
-/// A stretch as the log keeps it: the range, and the log's head before the append that recorded it.
+/// A processed range as the log keeps it: the range, and the log's head before the append that
+/// recorded it.
 ///
-/// Two neighbors in the history of one follower key and upstream are merged if their editions and
-/// heads are equal and neither append had events. The history therefore grows with the number of
-/// effects, not with the number of upstream events.
+/// Two neighbors in the history of one follower key and upstream are merged if their policy
+/// versions and heads are equal and neither append had events. The history therefore grows with the
+/// number of effects, not with the number of upstream events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct RecordedStretch {
-    /// Its ordinal among all stretches of the log, counted from 1. Merging leaves no gaps: the
-    /// earlier neighbor keeps its ordinal and is extended.
+pub struct RecordedRange {
+    /// Its ordinal among all processed ranges of the log, counted from 1. Merging leaves no gaps:
+    /// the earlier neighbor keeps its ordinal and is extended.
     pub ordinal: u64,
     /// The range that was processed.
-    pub stretch: Stretch,
+    pub range: ProcessedRange,
     /// The head of the log that recorded it, before that append; none if the log was empty.
     pub head: Option<Position>,
 }
 
-impl RecordedStretch {
-    /// For stores: builds a recorded stretch from stored data.
-    pub fn new(ordinal: u64, stretch: Stretch, head: Option<Position>) -> Self {
+impl RecordedRange {
+    /// For stores: builds a recorded processed range from stored data.
+    pub fn new(ordinal: u64, range: ProcessedRange, head: Option<Position>) -> Self {
         Self {
             ordinal,
-            stretch,
+            range,
             head,
         }
     }

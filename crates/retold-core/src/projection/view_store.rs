@@ -1,4 +1,4 @@
-//! The keeper: stores the view of one projection with its checkpoint. It hides the differences
+//! The view store: stores the view of one projection with its checkpoint. It hides the differences
 //! between databases from the projection's driver.
 
 use std::error::Error as StdError;
@@ -8,22 +8,22 @@ use super::error::{PoisonedEvent, ProjectionError};
 use super::handling::Handling;
 use super::outline::ProjectionOutline;
 use crate::domain::Timestamp;
-use crate::recording::{BoxFuture, LogId, Mark, Position, StoredEvent};
+use crate::recording::{BoxFuture, Checkpoint, LogId, Position, StoredEvent};
 
 /// The maximum number of skipped events that are recorded for one version of a projection. After
 /// that the projection stops, because a view that lacks more events is useless.
 pub const SKIPPED_EVENTS_MAX: u64 = 10_000;
-/// The maximum number of skipped events on a page of [`ViewKeeper::skipped`].
+/// The maximum number of skipped events on a page of [`ViewStore::skipped`].
 pub const SKIPPED_PAGE_MAX: usize = 1_000;
 
 /// Stores the view of one version of one projection, with its checkpoint.
 ///
 /// The trait is dyn-compatible, so that one runner can drive views in memory and in databases. View
-/// and checkpoint change together or not at all. Several keepers of one projection may work at the
-/// same time, also in several processes: each call compares the checkpoint, and an event that
-/// another keeper has applied is not applied again. A future may be dropped at any time; its call
-/// then takes effect completely or not at all.
-pub trait ViewKeeper: Send + Sync {
+/// and checkpoint change together or not at all. Several view stores of one projection may work at
+/// the same time, also in several processes: each call compares the checkpoint, and an event that
+/// another view store has applied is not applied again. A future may be dropped at any time; its
+/// call then takes effect completely or not at all.
+pub trait ViewStore: Send + Sync {
     /// Returns the projection without its handlers.
     fn outline(&self) -> &ProjectionOutline;
 
@@ -34,7 +34,7 @@ pub trait ViewKeeper: Send + Sync {
     }
 
     /// Returns the event that the projection's handlers are processing, so that a late one is
-    /// noticed; none if the keeper does not report it.
+    /// noticed; none if the view store does not report it.
     fn handling(&self) -> Option<&Handling> {
         None
     }
@@ -59,7 +59,7 @@ pub trait ViewKeeper: Send + Sync {
     fn begin(
         &self,
         upstream: LogId,
-        start: Option<Mark>,
+        start: Option<Checkpoint>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>>;
 
     /// Applies a page of events to the view and moves the checkpoint, in one transaction.
@@ -78,7 +78,7 @@ pub trait ViewKeeper: Send + Sync {
     /// [`apply`](Self::apply).
     fn skip(
         &self,
-        after: Option<Mark>,
+        after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>>;
 
@@ -91,8 +91,8 @@ pub trait ViewKeeper: Send + Sync {
     /// As for [`apply`](Self::apply).
     fn switch(
         &self,
-        after: Option<Mark>,
-        to: Option<Mark>,
+        after: Option<Checkpoint>,
+        to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>>;
 
@@ -121,12 +121,15 @@ pub trait ViewKeeper: Send + Sync {
 
 /// The stored state of one version, without the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a keeper must set every field")]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "a view store must set every field"
+)]
 pub struct Kept {
     /// Id of the log that was the upstream when the version began.
     pub upstream: LogId,
     /// The last event that was applied or skipped; none before the first.
-    pub checkpoint: Option<Mark>,
+    pub checkpoint: Option<Checkpoint>,
     /// The version that readers see.
     pub seen: Seen,
     /// The number of events that were skipped as poison.
@@ -145,14 +148,17 @@ pub enum Seen {
 
 /// A page of events for a view.
 #[derive(Clone, Debug)]
-#[allow(clippy::exhaustive_structs, reason = "a keeper must handle all of it")]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "a view store must handle all of it"
+)]
 pub struct ViewPage {
     /// The checkpoint after which the page was read.
-    pub after: Option<Mark>,
+    pub after: Option<Checkpoint>,
     /// Events that the projection selects, in the order of the log.
     pub events: Vec<StoredEvent>,
     /// The end of the page, which becomes the checkpoint.
-    pub to: Mark,
+    pub to: Checkpoint,
 }
 
 /// The outcome of applying a page.
@@ -169,14 +175,17 @@ pub enum Applied {
         /// Why the next event could not be applied.
         error: Arc<dyn StdError + Send + Sync>,
     },
-    /// Nothing was applied: another keeper has moved the checkpoint, and it is no longer where the
-    /// page begins.
-    Elsewhere(Option<Mark>),
+    /// Nothing was applied: another view store has moved the checkpoint, and it is no longer where
+    /// the page begins.
+    Elsewhere(Option<Checkpoint>),
 }
 
 /// When a version replaces an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a keeper must handle all of it")]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "a view store must handle all of it"
+)]
 pub enum Supersede {
     /// When it has processed everything that the older one has: readers never move backward.
     Reached,
@@ -190,11 +199,11 @@ pub enum Supersede {
 pub enum Switched {
     /// Readers see the version, and older versions are dropped.
     Done,
-    /// Readers still see the older version, because it is ahead, at this mark: catch up, then try
-    /// again.
-    Behind(Mark),
-    /// Another keeper has moved this version's checkpoint.
-    Elsewhere(Option<Mark>),
+    /// Readers still see the older version, because it is ahead, at this checkpoint: catch up, then
+    /// try again.
+    Behind(Checkpoint),
+    /// Another view store has moved this version's checkpoint.
+    Elsewhere(Option<Checkpoint>),
 }
 
 /// An event that a projection skipped as poison.
@@ -202,7 +211,7 @@ pub enum Switched {
 #[non_exhaustive]
 pub struct SkippedEvent {
     /// The event.
-    pub mark: Mark,
+    pub checkpoint: Checkpoint,
     /// Its topic, as stored.
     pub topic: Arc<str>,
     /// Why it could not be applied, as text.
@@ -215,22 +224,22 @@ impl SkippedEvent {
     /// Creates a record of this event, skipped at this time.
     pub fn new(event: &PoisonedEvent, at: Timestamp) -> Self {
         Self {
-            mark: event.mark,
+            checkpoint: event.checkpoint,
             topic: event.topic.clone(),
             error: event.error.to_string().into(),
             at,
         }
     }
 
-    /// For keepers: creates a record from its stored parts.
+    /// For view stores: creates a record from its stored parts.
     pub fn from_parts(
-        mark: Mark,
+        checkpoint: Checkpoint,
         topic: impl Into<Arc<str>>,
         error: impl Into<Arc<str>>,
         at: Timestamp,
     ) -> Self {
         Self {
-            mark,
+            checkpoint,
             topic: topic.into(),
             error: error.into(),
             at,

@@ -1,9 +1,9 @@
-//! Stretches in the file: the last one of a follower, recording or merging the next one, the
+//! Processed ranges in the file: the last one of a follower, recording or merging the next one, the
 //! history.
 
 use retold_core::recording::{
-    EventId, FollowerKey, LogId, Mark, Position, RecordError, RecordedStretch, Stretch,
-    StretchRead, checksum,
+    Checkpoint, EventId, FollowerKey, LogId, Position, ProcessedRange, RangeRead, RecordError,
+    RecordedRange, checksum,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -16,24 +16,24 @@ use crate::file::seq::{LogKey, Seq};
 const COLUMNS: &str = "stretch.seq, name, upstream, after, to_position, to_event_id, edition, \
     head, with_events, checksum";
 
-/// A row of a stretch.
+/// A row of a processed range.
 struct Kept {
     seq: Seq,
-    stretch: Stretch,
+    range: ProcessedRange,
     head: Option<Position>,
     with_events: bool,
 }
 
 impl Kept {
     fn checksum(&self, log: LogId) -> i64 {
-        let Stretch {
+        let ProcessedRange {
             follower,
             upstream,
             after,
             to,
-            edition,
+            policy_version,
             ..
-        } = &self.stretch;
+        } = &self.range;
         let number = |position: Option<Position>| Position::number(position).to_le_bytes();
         let checksum = checksum::of_pieces([
             &log.uuid().as_bytes()[..],
@@ -43,7 +43,7 @@ impl Kept {
             &number(*after),
             &number(Some(to.position)),
             to.event_id.uuid().as_bytes(),
-            &edition.to_le_bytes(),
+            &policy_version.to_le_bytes(),
             &number(self.head),
             &[u8::from(self.with_events)],
         ]);
@@ -51,48 +51,48 @@ impl Kept {
     }
 }
 
-/// Returns the end of the last stretch of a follower over an upstream.
+/// Returns the end of the last processed range of a follower over an upstream.
 pub(crate) fn checkpoint(
     conn: &Connection,
     born: Born,
     follower: &FollowerKey,
     upstream: LogId,
-) -> rusqlite::Result<Option<Mark>> {
+) -> rusqlite::Result<Option<Checkpoint>> {
     let Some(key) = follower_key(conn, born.key, follower, upstream)? else {
         return Ok(None);
     };
-    Ok(last(conn, born, key)?.map(|last| last.stretch.to))
+    Ok(last(conn, born, key)?.map(|last| last.range.to))
 }
 
-/// Records a stretch: merged with the previous one if edition and head are the same and neither
-/// append had events, otherwise as a new row.
+/// Records a processed range: merged with the previous one if policy version and head are the same
+/// and neither append had events, otherwise as a new row.
 pub(crate) fn record(
     conn: &Connection,
     born: Born,
-    stretch: &Stretch,
+    range: &ProcessedRange,
     head: Option<Position>,
     with_events: bool,
 ) -> rusqlite::Result<()> {
     let log = born.key;
-    let key = match follower_key(conn, log, &stretch.follower, stretch.upstream)? {
+    let key = match follower_key(conn, log, &range.follower, range.upstream)? {
         Some(key) => key,
         None => conn
             .prepare_cached("INSERT INTO follower (log, name, upstream) VALUES (?1, ?2, ?3)")?
             .insert(params![
                 log.0,
-                stretch.follower.as_str(),
-                stretch.upstream.uuid().as_bytes()
+                range.follower.as_str(),
+                range.upstream.uuid().as_bytes()
             ])?,
     };
-    let to = stretch.to.position.get().cast_signed();
-    let to_id = stretch.to.event_id.uuid();
+    let to = range.to.position.get().cast_signed();
+    let to_id = range.to.event_id.uuid();
     if let Some(mut last) = last(conn, born, key)?
         && !last.with_events
         && !with_events
         && last.head == head
-        && last.stretch.edition == stretch.edition
+        && last.range.policy_version == range.policy_version
     {
-        last.stretch.to = stretch.to;
+        last.range.to = range.to;
         conn.prepare_cached(
             "UPDATE stretch SET to_position = ?2, to_event_id = ?3, checksum = ?4 WHERE seq = ?1",
         )?
@@ -109,7 +109,7 @@ pub(crate) fn record(
         .query_row([log.start(), log.last()], |row| row.get(0))?;
     let kept = Kept {
         seq: newest.unwrap_or(log.start()) + 1,
-        stretch: stretch.clone(),
+        range: range.clone(),
         head,
         with_events,
     };
@@ -117,10 +117,10 @@ pub(crate) fn record(
         .execute(params![
             kept.seq,
             key,
-            stretch.after.map(|after| after.get().cast_signed()),
+            range.after.map(|after| after.get().cast_signed()),
             to,
             to_id.as_bytes(),
-            stretch.edition,
+            range.policy_version,
             head.map(|head| head.get().cast_signed()),
             with_events,
             kept.checksum(born.id),
@@ -143,11 +143,11 @@ pub(crate) fn count_eventless(
 pub(crate) fn read(
     conn: &Connection,
     born: Born,
-    read: &StretchRead,
+    read: &RangeRead,
     limit: usize,
-) -> Result<Vec<RecordedStretch>, RecordError> {
+) -> Result<Vec<RecordedRange>, RecordError> {
     let log = born.key;
-    let failed = |error| before_commit("reading stretches", error);
+    let failed = |error| before_commit("reading processed ranges", error);
     let first = log.seq(read.after).saturating_add(1);
     if read.follower.is_none() && read.upstream.is_none() {
         let sql = format!(
@@ -167,7 +167,7 @@ pub(crate) fn read(
         let of_one = collect(conn, born.id, &sql, [first, log.last(), signed(limit), key]);
         page.extend(of_one.map_err(failed)?);
     }
-    page.sort_unstable_by_key(|stretch| stretch.ordinal);
+    page.sort_unstable_by_key(|range| range.ordinal);
     page.truncate(limit);
     Ok(page)
 }
@@ -176,7 +176,7 @@ fn signed(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn keys_meant(conn: &Connection, log: LogKey, read: &StretchRead) -> rusqlite::Result<Vec<i64>> {
+fn keys_meant(conn: &Connection, log: LogKey, read: &RangeRead) -> rusqlite::Result<Vec<i64>> {
     let mut select = conn.prepare_cached(
         "SELECT key FROM follower
          WHERE log = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR upstream = ?3)",
@@ -192,15 +192,15 @@ fn collect(
     log: LogId,
     sql: &str,
     parameters: impl rusqlite::Params,
-) -> rusqlite::Result<Vec<RecordedStretch>> {
+) -> rusqlite::Result<Vec<RecordedRange>> {
     let mut select = conn.prepare_cached(sql)?;
     let mut rows = select.query(parameters)?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
         let kept = kept(row, log)?;
-        page.push(RecordedStretch::new(
+        page.push(RecordedRange::new(
             seq::number(kept.seq),
-            kept.stretch,
+            kept.range,
             kept.head,
         ));
     }
@@ -212,16 +212,16 @@ fn kept(row: &Row<'_>, log: LogId) -> rusqlite::Result<Kept> {
     let follower = FollowerKey::new(row.get::<_, String>(1)?);
     let upstream = LogId::new(uuid(row, 2)?);
     let after = optional_position(row, 3)?;
-    let to = mark(row, 4)?;
+    let to = checkpoint_columns(row, 4)?;
     let kept = Kept {
         seq: row.get(0)?,
-        stretch: Stretch::new(follower, upstream, after, to).edition(row.get(6)?),
+        range: ProcessedRange::new(follower, upstream, after, to).policy_version(row.get(6)?),
         head: optional_position(row, 7)?,
         with_events: row.get(8)?,
     };
     if kept.checksum(log) != row.get::<_, i64>(9)? {
         return Err(damaged(format!(
-            "the stretch {} is not what was recorded: its checksum differs",
+            "the processed range {} is not what was recorded: its checksum differs",
             seq::number(kept.seq)
         )));
     }
@@ -252,13 +252,13 @@ fn last(conn: &Connection, born: Born, follower: i64) -> rusqlite::Result<Option
         .optional()
 }
 
-/// A mark in two columns.
-fn mark(row: &Row<'_>, column: usize) -> rusqlite::Result<Mark> {
+/// A checkpoint in two columns.
+fn checkpoint_columns(row: &Row<'_>, column: usize) -> rusqlite::Result<Checkpoint> {
     let number: i64 = row.get(column)?;
     let position = Position::new(number.cast_unsigned())
         .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))?;
     let event_id = EventId::new(uuid(row, column + 1)?);
-    Ok(Mark { position, event_id })
+    Ok(Checkpoint { position, event_id })
 }
 
 fn optional_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Position>> {
