@@ -100,8 +100,10 @@ mod sql_text;
 
 mod error;
 mod names;
-mod queue;
+mod query_items;
 mod range_checksum;
+
+mod queue;
 
 mod log;
 mod opening;

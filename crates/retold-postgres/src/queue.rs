@@ -8,6 +8,7 @@ use retold_core::recording::{Append, Appended, Condition, Query, QueryItem, Reco
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
+use crate::query_items::names;
 
 /// Shorter waits yield to other tasks instead of using a timer, which is not precise enough.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
@@ -141,8 +142,7 @@ pub(crate) fn size(append: &Append) -> usize {
 }
 
 fn item_size(item: &QueryItem) -> usize {
-    let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
-    names.map(|name| ROW_SIZE + name.len()).sum()
+    names(item).map(|name| ROW_SIZE + name.len()).sum()
 }
 
 /// Counts the items of all queries in an append's conditions.

@@ -9,12 +9,13 @@ use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::{
     Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Place, Position, Query,
-    QueryItem, RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
+    RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
 };
 use tokio_postgres::{Error, Row};
 
 use crate::birth::replaced;
 use crate::log::{Born, Met};
+use crate::query_items::QueryItems;
 use crate::server::connection::{Connection, Parameters, in_schema};
 use crate::server::pool::Pooled;
 use crate::server::standby::behind;
@@ -164,7 +165,7 @@ pub(crate) async fn log_page(
     let direction = read.direction;
     match &read.query {
         Query::Items(items) => {
-            let items = Items::of(items);
+            let items = QueryItems::of(items);
             let sql = match direction {
                 Direction::Forward => MATCHES_FORWARD,
                 Direction::Backward => MATCHES_BACKWARD,
@@ -280,32 +281,6 @@ fn number(number: u64) -> i64 {
 
 fn most(limit: usize) -> i32 {
     i32::try_from(limit).unwrap_or(i32::MAX)
-}
-
-/// The items of a query as lists: where the names of each item begin, and how many of each kind
-/// there are.
-#[derive(Default)]
-struct Items<'a> {
-    starts: Vec<i32>,
-    streams: Vec<i32>,
-    topics: Vec<i32>,
-    tags: Vec<i32>,
-    names: Vec<&'a str>,
-}
-
-impl<'a> Items<'a> {
-    fn of(items: &'a [QueryItem]) -> Self {
-        let mut lists = Self::default();
-        for item in items {
-            lists.starts.push(most(lists.names.len() + 1));
-            lists.streams.push(most(item.streams.len()));
-            lists.topics.push(most(item.topics.len()));
-            lists.tags.push(most(item.tags.len()));
-            let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
-            lists.names.extend(names.map(|name| &**name));
-        }
-        lists
-    }
 }
 
 /// The number by which the events of a page follow each other without a gap.

@@ -16,6 +16,7 @@ use tokio_postgres::{Client, Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::log::Born;
+use crate::query_items::{QueryItems, count};
 use crate::range_checksum::RangeChecksum;
 use crate::server::connection::Connection;
 
@@ -113,11 +114,7 @@ struct Conditions<'a> {
     candidate_starts: Vec<i32>,
     candidate_counts: Vec<i32>,
     candidates: Vec<i32>,
-    name_starts: Vec<i32>,
-    stream_name_counts: Vec<i32>,
-    topic_name_counts: Vec<i32>,
-    tag_name_counts: Vec<i32>,
-    names: Vec<&'a str>,
+    items: QueryItems<'a>,
 }
 
 #[derive(Debug, Default)]
@@ -163,11 +160,6 @@ impl<T: Copy + Eq + Hash> Keys<T> {
             count(self.all.len())
         })
     }
-}
-
-/// Converts a length to the database's type. Groups are limited far below its maximum.
-fn count(length: usize) -> i32 {
-    i32::try_from(length).expect("a group is bounded")
 }
 
 /// Returns the index of a key's thing in a list.
@@ -327,9 +319,9 @@ impl<'a> Group<'a> {
         conditions.offsets.push(offset);
         conditions
             .item_starts
-            .push(count(conditions.name_starts.len() + 1));
+            .push(count(conditions.items.len() + 1));
         conditions.item_counts.push(count(items.len()));
-        items.iter().for_each(|item| conditions.push_item(item));
+        items.iter().for_each(|item| conditions.items.push(item));
         let before = conditions.candidates.len();
         conditions.candidate_starts.push(count(before + 1));
         if !items.is_empty() {
@@ -341,17 +333,6 @@ impl<'a> Group<'a> {
         }
         let found = conditions.candidates.len() - before;
         conditions.candidate_counts.push(count(found));
-    }
-}
-
-impl<'a> Conditions<'a> {
-    fn push_item(&mut self, item: &'a QueryItem) {
-        self.name_starts.push(count(self.names.len() + 1));
-        self.stream_name_counts.push(count(item.streams.len()));
-        self.topic_name_counts.push(count(item.topics.len()));
-        self.tag_name_counts.push(count(item.tags.len()));
-        let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
-        self.names.extend(names.map(|name| &**name));
     }
 }
 
@@ -448,11 +429,11 @@ impl Group<'_> {
             &c.candidate_starts,
             &c.candidate_counts,
             &c.candidates,
-            &c.name_starts,
-            &c.stream_name_counts,
-            &c.topic_name_counts,
-            &c.tag_name_counts,
-            &c.names,
+            &c.items.starts,
+            &c.items.streams,
+            &c.items.topics,
+            &c.items.tags,
+            &c.items.names,
             &s.keys,
             &s.afters,
             &s.to_positions,

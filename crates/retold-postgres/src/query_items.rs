@@ -1,0 +1,71 @@
+//! The items of queries as parameters of a statement: lists of equal length, with one entry for
+//! each item, and one list of all names.
+
+use retold_core::recording::QueryItem;
+
+/// The items of one or more queries. The functions of the schema take the names of an item from
+/// `names`: first its streams, then its topics, then its tags.
+#[derive(Debug, Default)]
+pub(crate) struct QueryItems<'a> {
+    /// The index in `names` of the first name of each item, counted from 1.
+    pub(crate) starts: Vec<i32>,
+    /// The number of streams of each item.
+    pub(crate) streams: Vec<i32>,
+    /// The number of topics of each item.
+    pub(crate) topics: Vec<i32>,
+    /// The number of tags of each item.
+    pub(crate) tags: Vec<i32>,
+    pub(crate) names: Vec<&'a str>,
+}
+
+impl<'a> QueryItems<'a> {
+    pub(crate) fn of(items: &'a [QueryItem]) -> Self {
+        let mut lists = Self::default();
+        items.iter().for_each(|item| lists.push(item));
+        lists
+    }
+
+    pub(crate) fn push(&mut self, item: &'a QueryItem) {
+        self.starts.push(count(self.names.len() + 1));
+        self.streams.push(count(item.streams.len()));
+        self.topics.push(count(item.topics.len()));
+        self.tags.push(count(item.tags.len()));
+        self.names.extend(names(item));
+    }
+
+    /// Returns the number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len()
+    }
+}
+
+/// Returns the names of an item: streams, topics, tags.
+pub(crate) fn names(item: &QueryItem) -> impl Iterator<Item = &str> {
+    let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
+    names.map(|name| &**name)
+}
+
+/// Converts a length to the database's type. Queries and groups are limited far below its maximum.
+pub(crate) fn count(length: usize) -> i32 {
+    i32::try_from(length).expect("a query and a group are bounded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_listed_by_item_and_kind() {
+        let items = [
+            QueryItem::new().tag("t").topic("b").topic("a").stream("s"),
+            QueryItem::new().tag("u"),
+        ];
+        let lists = QueryItems::of(&items);
+        assert_eq!(lists.names, ["s", "a", "b", "t", "u"]);
+        assert_eq!(lists.starts, [1, 5]);
+        assert_eq!(
+            (lists.streams, lists.topics, lists.tags),
+            (vec![1, 0], vec![2, 0], vec![1, 1])
+        );
+    }
+}
