@@ -21,7 +21,7 @@ pub enum OnPoison {
     #[default]
     Stop,
     /// The event is skipped and recorded with its error next to the checkpoint; the projection
-    /// continues. After [`SKIPPED_EVENTS_MAX`](super::view store::SKIPPED_EVENTS_MAX) skipped
+    /// continues. After [`SKIPPED_EVENTS_MAX`](super::view_store::SKIPPED_EVENTS_MAX) skipped
     /// events it stops.
     Skip,
     /// The event is retried this many times, with a pause by the projection's driver before each

@@ -265,7 +265,7 @@ impl ProjectionPipeline {
     /// # Errors
     ///
     /// As for [`step`](Self::step); also if
-    /// [`SKIPPED_EVENTS_MAX`](super::view store::SKIPPED_EVENTS_MAX) would be exceeded.
+    /// [`SKIPPED_EVENTS_MAX`](super::view_store::SKIPPED_EVENTS_MAX) would be exceeded.
     pub async fn pass_over(&mut self) -> Result<Option<SkippedEvent>, ProjectionError> {
         let Some(poison) = self.poison.clone() else {
             return Ok(None);

@@ -201,7 +201,7 @@ fn data_next_to_events_is_verified() {
         ),
         (
             "UPDATE retold.log SET stretch_count = 5, append_count = append_count + 1",
-            "its last processed range is number 0.",
+            "its last range is number 0.",
         ),
         (
             "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 \

@@ -21,7 +21,7 @@ const TABLES: [&str; 12] = [
     "event",
     "event_tag",
     "follower",
-    "processed range",
+    "stretch",
     "eventless_append",
     "snapshot",
     "lease",
@@ -151,7 +151,7 @@ async fn a_column_that_is_renamed_is_corrupt() {
         ("log", "born_at"),
         ("event", "origin"),
         ("event_tag", "seq"),
-        ("processed range", "head"),
+        ("stretch", "head"),
         ("snapshot", "state_type"),
         ("lease", "term"),
     ] {
