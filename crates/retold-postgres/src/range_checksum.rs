@@ -3,7 +3,7 @@
 //!
 //! A processed range is extended by statements of the server, which cannot hash. So it has two
 //! checksums: one of its end, and one of everything else. The numbers that the server assigns,
-//! ordinal and head, are combined with both as described in `schema.sql`.
+//! ordinal and head, are combined with both in the functions of the schema.
 
 use retold_core::recording::checksum::{Numbers, of_pieces};
 use retold_core::recording::{Corrupt, LogId, Position, ProcessedRange, RecordedRange};

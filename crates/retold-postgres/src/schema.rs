@@ -16,7 +16,42 @@ use crate::sql_text::{check_schema, dollar_mark, quote, shell_word};
 /// The version of the schema that this program writes and reads.
 pub const SCHEMA_VERSION: i32 = 7;
 
-const SCHEMA: &str = include_str!("schema.sql");
+/// Joins files of the folder `schema`, with an empty line between them.
+macro_rules! files {
+    ($first:literal $(, $file:literal)*) => {
+        concat!(
+            include_str!(concat!("schema/", $first, ".sql")),
+            $("\n", include_str!(concat!("schema/", $file, ".sql")),)*
+        )
+    };
+}
+
+/// The schema: the tables with their triggers, then the functions, each after those that it uses,
+/// and last the rights, which cover everything before them.
+const SCHEMA: &str = files!(
+    "tables",
+    "functions/refuse",
+    "triggers",
+    "functions/version_from",
+    "functions/rarest",
+    "functions/has_tags",
+    "functions/is_named",
+    "functions/meeting",
+    "functions/matches",
+    "functions/presence_bits",
+    "functions/make_presence",
+    "functions/streams",
+    "functions/has_topic",
+    "functions/topics",
+    "functions/put_snapshot",
+    "functions/now_micros",
+    "functions/acquire_lease",
+    "functions/any_matches",
+    "functions/prepare_judging",
+    "functions/append_judged",
+    "functions/append_group",
+    "rights"
+);
 
 /// The advisory lock under which schemas are created: an arbitrary number, the same for all.
 const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
@@ -190,4 +225,30 @@ async fn check_encoding(connection: &mut Connection) -> Result<(), RecordError> 
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::SCHEMA;
+
+    /// Goal: a file of the folder that is not part of the schema is noticed.
+    #[test]
+    fn the_schema_has_every_file() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema");
+        let mut count = 0;
+        for folder in [folder.join("functions"), folder] {
+            for file in fs::read_dir(folder).unwrap() {
+                let path = file.unwrap().path();
+                if path.is_file() {
+                    let text = fs::read_to_string(&path).unwrap();
+                    assert_eq!(SCHEMA.matches(&text).count(), 1, "{path:?}");
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, 22);
+    }
 }

@@ -56,7 +56,8 @@ pub struct Numbers {
 
 impl Numbers {
     /// The factors of position, version, time of recording and append number: odd, and below 2^31
-    /// and 2^29. They are part of stored data and of PostgreSQL's `schema.sql`.
+    /// and 2^29. They are part of stored data and of the SQL functions of the
+    /// PostgreSQL store.
     const FACTORS: [(i64, i64); 4] = [
         (2_146_121_005, 374_761_393),
         (1_540_483_477, 506_952_113),

@@ -1,0 +1,8 @@
+-- Whether an event of the log has this topic.
+CREATE FUNCTION "retold".has_topic(of_log integer, of_topic text) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    PERFORM 1 FROM "retold".event e WHERE e.topic = of_topic AND e.log = of_log
+        ORDER BY e.position + 0 LIMIT 1;
+    RETURN FOUND;
+END $$;

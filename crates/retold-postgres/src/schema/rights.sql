@@ -1,0 +1,27 @@
+-- This must be last. A trigger that refuses also fires where replication has switched others off;
+-- names in functions mean the same for every role; only the owner has rights here, and the roles
+-- that they are granted to. Appends run with the owner's rights, so a writer needs none on the
+-- tables of history.
+ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_never_changes;
+ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_never_changes;
+ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_never_changes;
+ALTER TABLE "retold".log ENABLE ALWAYS TRIGGER log_is_never_deleted;
+ALTER TABLE "retold".log ENABLE ALWAYS TRIGGER log_only_grows;
+ALTER TABLE "retold".stretch ENABLE ALWAYS TRIGGER stretch_is_never_deleted;
+ALTER TABLE "retold".stretch ENABLE ALWAYS TRIGGER stretch_only_grows;
+ALTER FUNCTION "retold".append_group SECURITY DEFINER;
+DO $$
+DECLARE
+    own oid := (SELECT c.relnamespace FROM pg_catalog.pg_class c
+        WHERE c.oid = (SELECT v.tableoid FROM "retold".schema_version v));
+    name text;
+BEGIN
+    FOR name IN SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p WHERE p.pronamespace = own LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', name);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', name);
+    END LOOP;
+    FOR name IN SELECT c.oid::regclass FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = own AND c.relkind = 'r' LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', name);
+    END LOOP;
+END $$;
