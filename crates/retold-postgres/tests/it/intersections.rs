@@ -206,7 +206,7 @@ fn data_next_to_events_is_verified() {
         (
             "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 \
              FROM retold.log",
-            "the table processed range: it has rows of a log with the key 77",
+            "the table stretch: it has rows of a log with the key 77",
         ),
         (
             "INSERT INTO retold.event_tag VALUES (78, 'a', 1), (79, 'a', 1)",

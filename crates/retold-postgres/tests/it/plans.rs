@@ -78,8 +78,7 @@ fn wrong(log: &str) -> String {
             digits.parse::<u64>().ok()
         });
         let in_vain = in_vain.max().unwrap_or(0);
-        let is_scan =
-            plan.contains("Seq Scan on event") || plan.contains("Seq Scan on processed range");
+        let is_scan = plan.contains("Seq Scan on event") || plan.contains("Seq Scan on stretch");
         if (in_vain > IN_VAIN_MAX && !is_filter) || is_scan {
             let _ = writeln!(
                 wrong,

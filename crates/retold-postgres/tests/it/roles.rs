@@ -23,7 +23,7 @@ const REFUSED_TO_BOTH: [&str; 14] = [
     "INSERT INTO kennel.event_tag VALUES (1, 'a', 1)",
     "UPDATE kennel.log SET position = position + 1, append_count = append_count + 1",
     "DELETE FROM kennel.log",
-    "INSERT INTO kennel.processed range SELECT * FROM kennel.processed range",
+    "INSERT INTO kennel.stretch SELECT * FROM kennel.stretch",
     "UPDATE kennel.schema_version SET version = 2",
     "DROP TRIGGER event_never_changes ON kennel.event",
     "ALTER TABLE kennel.event DISABLE TRIGGER ALL",
