@@ -60,7 +60,7 @@ mod memory_view;
 
 pub use self::declaration::Projection;
 pub use self::error::{BoxError, PoisonedEvent, ProjectionError, ProjectionLabel};
-pub use self::handler::{AtOnce, Awaited, HandleView, ViewKind};
+pub use self::handler::{AsyncViewKind, AtOnce, Awaited, HandleView, SyncViewKind, ViewKind};
 pub use self::handling::Handling;
 pub use self::memory_view::{MemoryView, MemoryViewGuard};
 pub use self::outline::{OnPoison, ProjectionOutline, StartFrom};

@@ -25,18 +25,18 @@ use syn::{DeriveInput, parse_macro_input};
 /// use retold::prelude::*;
 ///
 /// #[derive(Event, Serialize, Deserialize)]
-/// #[event(tag = "aircraft:{tail}")]
+/// #[event(tag = "flight:{number}")]
 /// enum FlightEvent {
-///     Scheduled { carrier: String },
-///     #[event(formerly("FlightEvent.TookOff"), revision = 2)]
-///     Departed { tail: Option<String>, delay: i32 },
+///     Scheduled { number: u16, carrier: String },
+///     #[event(formerly("FlightEvent.TookOff"), revision = 2, tag = "aircraft:{tail}")]
+///     Departed { number: u16, tail: Option<String>, delay: i32 },
 ///     #[event(topic = "landed", tag = "airport:{airport}")]
-///     Arrived { tail: Option<String>, airport: String },
+///     Arrived { number: u16, airport: String },
 /// }
 ///
-/// let landed = FlightEvent::Arrived { tail: None, airport: "IAH".into() };
+/// let landed = FlightEvent::Arrived { number: 1545, airport: "IAH".into() };
 /// assert_eq!(landed.event_type().topic, "landed");
-/// assert_eq!(landed.tags().len(), 1);
+/// assert_eq!(landed.tags(), ["airport:IAH".into(), "flight:1545".into()].into());
 /// ```
 ///
 /// On the type:
@@ -46,8 +46,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///   gives every variant without a topic of its own the former topic `NAME.Variant`.
 /// - `revision = N`: the revision of a struct's shape, from 1.
 /// - `tag = "…"`, repeatable: a label of the event, with fields in braces, `{name}` or `{0}`. A
-///   field that is an `Option` and `None` yields no tag. A tag on an enum applies to the variants
-///   that have its fields.
+///   field that is an `Option` and `None` yields no tag. A tag on an enum applies to all variants,
+///   so each must have its fields.
 /// - `tags = path`, repeatable: a function from `&Self` to an iterator of values that convert into
 ///   `Arc<str>`.
 /// - `join`: the enum joins events, one in each variant, that are themselves `Event`s: `enum

@@ -1,4 +1,5 @@
-//! The names that most programs need: `use retold::prelude::*;`.
+//! The names that most programs need: `use retold::prelude::*;`. A program that runs no system does
+//! not notice the four names for systems.
 //!
 //! The derives of serde expand to paths that begin with `serde`, so a program that derives
 //! [`Serialize`] must depend on `serde` itself.
@@ -14,6 +15,7 @@ pub use crate::mapping::{Addressed, AnyEvent};
 pub use crate::open::OpenApplication;
 pub use crate::recording::Metadata;
 pub use crate::recording::{Query, QueryItem};
+pub use crate::system::{Context, Follower, Infrastructure, System};
 pub use retold_derive::{Aggregate, Event, Key};
 pub use serde::{Deserialize, Serialize};
 pub use uuid::Uuid;

@@ -53,7 +53,6 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use retold::recording::MemoryStore;
 //! use retold::system::{Infrastructure, SingleThread};
 //! use retold_flights::airframe::Airframe;
 //! use retold_flights::input::Input;
@@ -62,7 +61,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+//! let memory = Infrastructure::memory();
 //! let runner = SingleThread::start(&system(), &memory).await?;
 //! let flights: Vec<_> = Input::january()?.flights.into_iter().take(100).collect();
 //! replay(&runner.application(FLIGHTS)?, flights.into(), 4, Arc::default()).await?;

@@ -18,9 +18,7 @@
 //! 7. [`invariants`]: what must hold for the logs in every run.
 //!
 //! ```
-//! use std::sync::Arc;
 //!
-//! use retold::recording::MemoryStore;
 //! use retold::system::{Infrastructure, SingleThread};
 //! use retold_paxos::client::{answer, decided, propose, submit};
 //! use retold_paxos::command::{Answer, Command, Request};
@@ -30,7 +28,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let three = Electorate::tolerating(1)?;
-//! let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+//! let memory = Infrastructure::memory();
 //! let runner = SingleThread::start(&system(three)?, &memory).await?;
 //! let (one, other) = (runner.application("participant-0")?, runner.application("participant-2")?);
 //!

@@ -2,9 +2,7 @@
 //! `cargo run -p retold-paxos`.
 
 use std::error::Error;
-use std::sync::Arc;
 
-use retold::recording::MemoryStore;
 use retold::system::{Infrastructure, SingleThread};
 use retold_paxos::client::{answer, decided, propose, replica, submit};
 use retold_paxos::command::{Command, Request};
@@ -15,7 +13,7 @@ use retold_paxos::participant::system;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let three = Electorate::tolerating(1)?;
-    let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+    let memory = Infrastructure::memory();
     let runner = SingleThread::start(&system(three)?, &memory).await?;
 
     println!("Each participant proposes a drink at the same time:");

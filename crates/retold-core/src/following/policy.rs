@@ -34,6 +34,9 @@ pub trait Handle<'a, E>: Send + Sync {
     fn call(&self, event: &'a E, context: &'a mut Context) -> Self::Fut;
 }
 
+// Without this, the compiler reports that a function's result is not a future, and not the message
+// above.
+#[diagnostic::do_not_recommend]
 impl<'a, E, F, Fut> Handle<'a, E> for F
 where
     E: 'a,

@@ -18,6 +18,8 @@ use crate::domain::{Aggregate, Decision, Event, EventType, Id, Tags};
 pub struct AnyEvent {
     event: Arc<dyn ErasedEvent>,
     address: Option<Address>,
+    /// The tags that were added to those of its type.
+    added_tags: Tags,
     /// Its encoded form, if it has already been read back.
     encoded: Option<Encoded>,
 }
@@ -27,7 +29,8 @@ pub struct AnyEvent {
 struct Encoded {
     codec: Codec,
     payload: Bytes,
-    /// The tags of the event before it was read back, which may carry more information.
+    /// The tags that the event's type gave it before it was read back. A function of tags may have
+    /// read what is not recorded.
     tags: Tags,
 }
 
@@ -48,6 +51,7 @@ impl AnyEvent {
         Self {
             event: Arc::new(event),
             address,
+            added_tags: Tags::new(),
             encoded: None,
         }
     }
@@ -62,8 +66,39 @@ impl AnyEvent {
         self.event.event_type()
     }
 
+    /// Adds a tag to those of the event's type. A tag that the event already has is not added
+    /// twice.
+    ///
+    /// Use it if the tag depends on the decision and not on the event; otherwise write `#[event(tag
+    /// = "…")]` on the type, so that no decision can forget the tag. The limits of tags are checked
+    /// when the event is recorded.
+    ///
+    /// ```
+    /// # use retold::prelude::*;
+    /// # #[derive(Event, Serialize, Deserialize)]
+    /// # enum RoomEvent { Booked }
+    /// # #[derive(Aggregate, Clone, Default)]
+    /// # #[aggregate(event = RoomEvent, key = u32)]
+    /// # struct Room;
+    /// # impl Apply<RoomEvent> for Room { fn apply(&mut self, _: &RoomEvent) {} }
+    /// let room = Id::<Room>::new(12);
+    /// let event = RoomEvent::Booked.to(&room).tag("campaign:spring");
+    /// assert!(event.tags().contains("campaign:spring"));
+    /// ```
+    #[must_use = "the tag is in the returned event"]
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.added_tags.insert(tag.into());
+        self
+    }
+
     /// Returns the tags that are recorded with it.
     pub fn tags(&self) -> Tags {
+        let mut tags = self.own_tags();
+        tags.extend(self.added_tags.iter().cloned());
+        tags
+    }
+
+    fn own_tags(&self) -> Tags {
         match &self.encoded {
             Some(encoded) => encoded.tags.clone(),
             None => self.event.tags(),
@@ -98,6 +133,7 @@ impl AnyEvent {
             let read_back = Self {
                 event: Arc::clone(&self.event),
                 address,
+                added_tags: self.added_tags.clone(),
                 encoded: Some(encoded.clone()),
             };
             return Ok((encoded.payload.clone(), read_back));
@@ -106,11 +142,12 @@ impl AnyEvent {
         let encoded = Encoded {
             codec,
             payload: payload.clone(),
-            tags: self.tags(),
+            tags: self.own_tags(),
         };
         let read_back = Self {
             event,
             address,
+            added_tags: self.added_tags.clone(),
             encoded: Some(encoded),
         };
         Ok((payload, read_back))

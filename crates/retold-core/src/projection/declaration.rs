@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::BoxError;
-use super::handler::{AtOnce, Awaited, HandleView, ViewKind};
+use super::handler::{AsyncViewKind, AtOnce, Awaited, HandleView, SyncViewKind, ViewKind};
 use super::handling::Handling;
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use crate::application::Logged;
@@ -136,7 +136,7 @@ impl<K: ViewKind> Projection<K> {
     }
 }
 
-impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
+impl<K: ViewKind> Projection<K> {
     /// Handles the events of type `E`, under its present and former topics. Two handlers for one
     /// type run in the order of their declaration. Events of types without a handler are neither
     /// read nor decoded.
@@ -149,10 +149,31 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
         + Send
         + Sync
         + 'static,
-    ) -> Self {
+    ) -> Self
+    where
+        K: SyncViewKind,
+    {
         self.with::<E>(AtOnce::new(handler))
     }
 
+    /// Handles the events of type `E`, under its present and former topics, with a handler that
+    /// awaits the database: see [`HandleView`]. Two handlers for one type run in the order of their
+    /// declaration. Events of types without a handler are neither read nor decoded.
+    ///
+    /// If a handler fails or panics, its changes are rolled back and [`on_poison`](Self::on_poison)
+    /// applies to the event.
+    pub fn on_async<E, F>(self, handler: F) -> Self
+    where
+        K: AsyncViewKind,
+        E: Event,
+        F: for<'a, 'e> HandleView<'a, 'e, K, E> + 'static,
+        for<'a> K::Target<'a>: Sync,
+    {
+        self.with::<E>(Awaited::new(handler))
+    }
+}
+
+impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
     /// For view stores: applies one event to the view.
     ///
     /// # Errors
@@ -169,21 +190,6 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
 }
 
 impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
-    /// Handles the events of type `E`, under its present and former topics, with a handler that
-    /// awaits the database: see [`HandleView`]. Two handlers for one type run in the order of their
-    /// declaration. Events of types without a handler are neither read nor decoded.
-    ///
-    /// If a handler fails or panics, its changes are rolled back and [`on_poison`](Self::on_poison)
-    /// applies to the event.
-    pub fn on_async<E, F>(self, handler: F) -> Self
-    where
-        E: Event,
-        F: for<'a, 'e> HandleView<'a, 'e, K, E> + 'static,
-        for<'a> K::Target<'a>: Sync,
-    {
-        self.with::<E>(Awaited::new(handler))
-    }
-
     /// For view stores: applies one event to the view.
     ///
     /// # Errors

@@ -25,6 +25,28 @@ pub trait ViewKind: Sized + 'static {
     type Handler: Send + Sync + 'static;
 }
 
+/// A kind of view whose handlers are synchronous: a value in memory, or tables in a local file.
+#[diagnostic::on_unimplemented(
+    message = "the handlers of `{Self}` are asynchronous",
+    label = "needs asynchronous handlers",
+    note = "use `on_async` in place of `on`"
+)]
+pub trait SyncViewKind: ViewKind<Handler = AtOnce<Self>> {}
+
+#[diagnostic::do_not_recommend]
+impl<K: ViewKind<Handler = AtOnce<K>>> SyncViewKind for K {}
+
+/// A kind of view whose handlers are asynchronous: tables in a database on a server.
+#[diagnostic::on_unimplemented(
+    message = "the handlers of `{Self}` are synchronous",
+    label = "needs synchronous handlers",
+    note = "use `on` in place of `on_async`"
+)]
+pub trait AsyncViewKind: ViewKind<Handler = Awaited<Self>> {}
+
+#[diagnostic::do_not_recommend]
+impl<K: ViewKind<Handler = Awaited<K>>> AsyncViewKind for K {}
+
 type Act<K> = Box<
     dyn for<'a, 'b> Fn(
             &'a mut <K as ViewKind>::Target<'b>,
@@ -86,6 +108,7 @@ pub trait HandleView<'a, 'e, K: ViewKind, E>: Send + Sync {
     fn call(&self, view: &'a K::Target<'a>, logged: &'e Logged<E>) -> Self::Fut;
 }
 
+#[diagnostic::do_not_recommend]
 impl<'a, 'e, K, E, F, Fut> HandleView<'a, 'e, K, E> for F
 where
     K: ViewKind,

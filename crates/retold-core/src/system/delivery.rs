@@ -38,7 +38,6 @@ use crate::recording::{BoxFuture, Checkpoint, Invalid};
 /// use std::sync::Arc;
 /// use retold::application::Logged;
 /// use retold::prelude::*;
-/// use retold::recording::MemoryStore;
 /// use retold::system::{Delivery, Infrastructure};
 ///
 /// #[derive(Event, Serialize, Deserialize)]
@@ -59,7 +58,7 @@ use crate::recording::{BoxFuture, Checkpoint, Invalid};
 ///     // The receiver knows it again by its id.
 ///     async move { Ok(mailer.send(mail.id().to_string(), &mail.event.to).await?) }
 /// });
-/// let infrastructure = Infrastructure::new(Arc::new(MemoryStore::new())).delivery(mail);
+/// let infrastructure = Infrastructure::memory().delivery(mail);
 /// ```
 #[derive(Clone)]
 pub struct Delivery {

@@ -12,7 +12,7 @@ use crate::domain::{Clock, IdSource};
 use crate::following::{Follower, FollowerRecord, Lane, Pipeline};
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::{ProjectionOutline, ProjectionPipeline, ViewStore};
-use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
+use crate::recording::{LogId, MemoryStore, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
 /// What a system needs to run: the stores of its logs, the sources of its commands' times and ids,
 /// its views, and the outboxes that its runner drains.
@@ -22,7 +22,7 @@ use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
 /// # use std::sync::Arc;
 /// use retold::system::Infrastructure;
 ///
-/// let infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()))
+/// let infrastructure = Infrastructure::memory()
 ///     .application_in("stock", Arc::new(MemoryStore::new()));
 /// ```
 #[derive(Clone)]
@@ -38,6 +38,12 @@ pub struct Infrastructure {
 }
 
 impl Infrastructure {
+    /// Keeps all logs in a new store in memory, which is gone when the last clone of it and the
+    /// last application are dropped: for tests, examples and first steps.
+    pub fn memory() -> Self {
+        Self::new(Arc::new(MemoryStore::new()))
+    }
+
     /// Keeps all logs in this store, except those given another store by
     /// [`application_in`](Self::application_in).
     pub fn new(store: Arc<dyn Store>) -> Self {

@@ -17,7 +17,7 @@ struct Kind<'v> {
     topic: LitStr,
     former_topics: Vec<LitStr>,
     own: TypeAttributes,
-    /// The enum's tags whose fields it has, then its own.
+    /// The enum's tags, then its own.
     tags: Vec<Template>,
 }
 
@@ -29,6 +29,7 @@ pub(super) fn expand(
     let name = &input.ident;
     let krate = &attributes.common.krate;
     serde_attributes::check_enum(&input.attrs)?;
+    check_enum_tags(data, attributes)?;
     let kinds = data
         .variants
         .iter()
@@ -39,7 +40,6 @@ pub(super) fn expand(
             .iter()
             .flat_map(|it| std::iter::once(&it.topic).chain(&it.former_topics)),
     )?;
-    check_enum_tags(data, attributes)?;
 
     let types = kinds.iter().map(|it| {
         event_type(
@@ -81,18 +81,12 @@ impl<'v> Kind<'v> {
         serde_attributes::check_variant(&variant.attrs)?;
         refuse_on_fields(&variant.fields, "event", "on the variant")?;
         let own = TypeAttributes::of_variant(&variant.attrs)?;
-        let mut tags: Vec<_> = attributes
-            .tags
-            .iter()
-            .filter(|it| it.missing_field(&variant.fields).is_none())
-            .cloned()
-            .collect();
         for template in &own.tags {
             if let Some(missing) = template.missing_field(&variant.fields) {
                 return Err(template.fields_are_missing_error(&variant.fields, missing));
             }
-            tags.push(template.clone());
         }
+        let tags = attributes.tags.iter().chain(&own.tags).cloned().collect();
         let prefix = match &attributes.prefix {
             Some(given) => given.value(),
             None => plain_name(name),
@@ -174,18 +168,21 @@ fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> 
     })
 }
 
-/// Checks that each tag of the enum applies to at least one variant.
+/// Checks that every variant has the fields of each tag of the enum. A variant that silently lacked
+/// a tag would be missing from every query for it.
 fn check_enum_tags(data: &DataEnum, attributes: &EnumAttributes) -> Result<()> {
     for template in &attributes.tags {
-        let mut missing = data
-            .variants
-            .iter()
-            .map(|it| template.missing_field(&it.fields));
-        if missing.all(|it| it.is_some()) {
-            return Err(Error::new(
-                template.span(),
-                "no variant has all the fields that this tag names; no event would get it",
-            ));
+        for variant in &data.variants {
+            if let Some(missing) = template.missing_field(&variant.fields) {
+                return Err(Error::new(
+                    template.span(),
+                    format!(
+                        "the variant `{}` has no field `{missing}`, which this tag of the enum \
+                         names; write the tag on the variants that have the field",
+                        variant.ident
+                    ),
+                ));
+            }
         }
     }
     Ok(())

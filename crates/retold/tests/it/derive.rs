@@ -29,7 +29,6 @@ fn recorded<E: Event + PartialEq + std::fmt::Debug>(event: &E, topic: &str, payl
 #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 #[event(formerly("TripEvent"))]
-#[event(tag = "aircraft:{tail}", tag = "from:{origin}/{tail}")]
 #[event(tags = carrier_tags)]
 enum FlightEvent {
     Scheduled {
@@ -37,13 +36,14 @@ enum FlightEvent {
         flight_number: u16,
     },
     #[event(formerly("FlightEvent.TookOff"), revision = 2)]
+    #[event(tag = "aircraft:{tail}", tag = "from:{origin}/{tail}")]
     Departed {
         tail: Option<String>,
         origin: String,
         #[serde(default)]
         delay: i32,
     },
-    #[event(topic = "landed", tag = "airport:{r#type}")]
+    #[event(topic = "landed", tag = "aircraft:{tail}", tag = "airport:{r#type}")]
     Arrived {
         tail: String,
         r#type: String,
@@ -423,9 +423,9 @@ mod hygiene {
     /// Something happened.
     #[derive(Debug, PartialEq, retold::prelude::Event, serde::Serialize, serde::Deserialize)]
     #[serde(crate = "retold::serde")]
-    #[event(tag = "tags:{tags}/{serializer}")]
     pub(super) enum Thing {
         /// With names that the derived code uses too.
+        #[event(tag = "tags:{tags}/{serializer}")]
         #[allow(non_camel_case_types, reason = "they exist to shadow names")]
         event {
             tags: u8,

@@ -4,7 +4,7 @@ use retold::application::{Error, ExecuteError, Outcome};
 use retold::prelude::*;
 use retold::recording::{Conflict, Version};
 
-use super::bank::{Account, AccountEvent, Refusal, account, accounts_of, deposited, opened};
+use super::bank::{Account, AccountEvent, Count, Refusal, account, accounts_of, deposited, opened};
 use super::{Place, on_every_store};
 
 on_every_store!(
@@ -12,6 +12,7 @@ on_every_store!(
     events_of_another_process_are_seen,
     repeated_commands_record_nothing,
     decisions_and_changes_are_recorded_at_once,
+    tags_of_a_decision_are_recorded,
     metadata_is_recorded,
     names_of_all_kinds_are_kept,
 );
@@ -177,6 +178,34 @@ async fn decisions_and_changes_are_recorded_at_once(place: Place) {
         (3, 17, 2)
     );
     assert_eq!(view.read_to, moved.checkpoint);
+}
+
+async fn tags_of_a_decision_are_recorded(place: Place) {
+    let bank = place.open().await;
+    let campaign = || fold_of::<Count, AccountEvent>().tag("campaign:spring");
+    for (name, expected) in [("1", 1), ("2", 2), ("3", 2)] {
+        let id = account(name);
+        let decided = bank.decide(campaign(), |count| {
+            let event = opened("ann").to(&id);
+            match count.0 {
+                0..2 => event.tag("campaign:spring").tag("owner:ann"),
+                _ => event,
+            }
+        });
+        decided.await.unwrap();
+        assert_eq!(bank.view(campaign()).await.unwrap().state.0, expected);
+    }
+    let events = bank.log().stored().read().collect().await.unwrap();
+    let tags: Vec<Vec<&str>> = events.iter().map(|it| it.tags().collect()).collect();
+    let [of_campaign, plain] = [vec!["campaign:spring", "owner:ann"], vec!["owner:ann"]];
+    assert_eq!(tags, [of_campaign.clone(), of_campaign, plain]);
+
+    let refused = bank.decide(account("4"), |_| opened("ann").to(&account("4")).tag(""));
+    let error = refused.await.unwrap_err();
+    assert!(
+        matches!(error, ExecuteError::Retold(Error::Invalid(_))),
+        "{error}"
+    );
 }
 
 async fn metadata_is_recorded(place: Place) {

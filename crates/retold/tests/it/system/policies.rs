@@ -68,20 +68,22 @@ impl Apply<StockEvent> for Total {
 }
 
 /// Reserves two in total, of any item; decides by a query that includes the decisions of the same
-/// batch.
+/// batch. The query selects them by a tag that the decision adds.
 async fn reserve_two(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let stock = Id::<Stock>::from(placed.item.as_str());
     let order = context.cause().stream().unwrap_or_default().to_owned();
     context
         .decide(
-            (fold_of::<Total, StockEvent>(), stock.clone()),
+            (fold_of::<Total, StockEvent>().tag("counted"), stock.clone()),
             |(total, stock)| {
                 let event = match total.0 < 2 {
                     true => StockEvent::Reserved { order },
                     false => StockEvent::SoldOut { order },
                 };
                 assert!(stock.reserved <= 2);
-                event.to(&Id::<Stock>::from(placed.item.as_str()))
+                event
+                    .to(&Id::<Stock>::from(placed.item.as_str()))
+                    .tag("counted")
             },
         )
         .await?;

@@ -50,4 +50,11 @@ struct Empty {
     names: Vec<String>,
 }
 
+#[derive(Event, Serialize, Deserialize)]
+#[event(tag = "dog:{name}")]
+enum OfSomeVariants {
+    Registered { name: String },
+    TrickAdded { trick: String },
+}
+
 fn main() {}

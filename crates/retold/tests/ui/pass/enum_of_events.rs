@@ -4,9 +4,9 @@ use retold::prelude::*;
 
 /// What happens to dogs.
 #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
-#[event(tag = "dog:{name}")]
 pub enum DogEvent {
     /// It got a name.
+    #[event(tag = "dog:{name}")]
     Registered {
         /// The name.
         name: String,

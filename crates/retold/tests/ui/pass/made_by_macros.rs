@@ -30,10 +30,11 @@ macro_rules! events {
     ($name:ident { $($variant:ident { $field:ident: $type:ty }),+ $(,)? }, $tag:literal, $($unit:ident),*) => {
         /// An enum of events.
         #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
-        #[event(tag = $tag, tags = no_tags)]
+        #[event(tags = no_tags)]
         pub enum $name {
             $(
                 /// A variant with a field.
+                #[event(tag = $tag)]
                 $variant {
                     /// Its field.
                     $field: $type,
