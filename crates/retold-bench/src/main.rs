@@ -33,7 +33,7 @@ use contender::{Contender, Measured, Result, run_by_turns};
 use machine::Machine;
 use report::Report;
 use tail::{Tail, TailPart};
-use workload::Group;
+use workload::WorkloadGroup;
 use workload::load::{self, Loader};
 use workload::processes;
 
@@ -70,12 +70,12 @@ struct Options {
     check: bool,
 
     #[command(subcommand)]
-    part: Option<Part>,
+    part: Option<BenchCommand>,
 }
 
 /// Commands that the program starts itself.
 #[derive(Debug, Subcommand)]
-enum Part {
+enum BenchCommand {
     /// Loads one store in its own process.
     #[command(hide = true)]
     LoadAlone {
@@ -88,7 +88,7 @@ enum Part {
     /// Writes or follows as one of several processes, controlled through standard input.
     #[command(hide = true)]
     OtherProcess {
-        part: processes::Part,
+        part: processes::ProcessRole,
         url: String,
         log: String,
         number: u64,
@@ -104,15 +104,15 @@ enum Part {
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.part {
-        Some(Part::LoadAlone { url, loader, quick }) => load_alone(url, *loader, *quick),
-        Some(Part::OtherProcess {
+        Some(BenchCommand::LoadAlone { url, loader, quick }) => load_alone(url, *loader, *quick),
+        Some(BenchCommand::OtherProcess {
             part,
             url,
             log,
             number,
         }) => other_process(*part, url, log, *number),
-        Some(Part::Tail(tail)) => tail.run(),
-        Some(Part::TailPart(part)) => part.run(),
+        Some(BenchCommand::Tail(tail)) => tail.run(),
+        Some(BenchCommand::TailPart(part)) => part.run(),
         None => measure(&options),
     };
     outcome.unwrap_or_else(|error| {
@@ -126,7 +126,12 @@ fn load_alone(url: &str, loader: Loader, quick: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn other_process(part: processes::Part, url: &str, log: &str, number: u64) -> Result<ExitCode> {
+fn other_process(
+    part: processes::ProcessRole,
+    url: &str,
+    log: &str,
+    number: u64,
+) -> Result<ExitCode> {
     processes::other_process(&runtime()?, part, url, log, number)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -159,7 +164,7 @@ fn measure(options: &Options) -> Result<ExitCode> {
     let folder = bench.subjects.iter().find_map(|it| it.folder());
     let machine = Machine::probe(folder.unwrap_or(&temporary), sizes.budget)?;
     let mut measured = Vec::new();
-    for group in Group::ALL {
+    for group in WorkloadGroup::ALL {
         measured.extend(measure_group(&bench, group, &options.only)?);
     }
     if measured.is_empty() {
@@ -173,12 +178,12 @@ fn measure(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure_group(bench: &Bench, group: Group, only: &[String]) -> Result<Vec<Measured>> {
+fn measure_group(bench: &Bench, group: WorkloadGroup, only: &[String]) -> Result<Vec<Measured>> {
     let is_chosen = |name: &str| {
         let mut chosen = only.iter();
         only.is_empty() || chosen.any(|it| name.starts_with(&**it) || group.name() == it)
     };
-    if group == Group::Load {
+    if group == WorkloadGroup::Load {
         if !is_chosen(load::NAME) {
             return Ok(Vec::new());
         }

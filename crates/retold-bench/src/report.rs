@@ -9,7 +9,7 @@ use crate::contender::Measured;
 use crate::machine::Machine;
 use crate::sample::Measurement;
 use crate::subject::bare_label;
-use crate::target::{Outcome, TARGETS, find, times};
+use crate::target::{TARGETS, TargetOutcome, find, times};
 
 /// All measurements of one run.
 #[derive(Debug, Serialize)]
@@ -33,7 +33,7 @@ struct Row {
     peak_memory_bytes: Option<u64>,
     /// The ratio of its rate to that of the bare driver, paired run by run.
     times_bare: Option<f64>,
-    targets: Vec<Outcome>,
+    targets: Vec<TargetOutcome>,
 }
 
 impl Report {

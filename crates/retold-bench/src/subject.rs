@@ -18,10 +18,10 @@ pub(crate) const LOG: &str = "orders";
 pub(crate) struct Subject {
     /// Its name in tables: the scheme of its URLs.
     pub(crate) label: &'static str,
-    kind: Kind,
+    kind: SubjectKind,
 }
 
-enum Kind {
+enum SubjectKind {
     Memory,
     Sqlite {
         /// A folder that is removed with the subject.
@@ -56,7 +56,7 @@ impl Subject {
             let server = PostgresServer::start()?;
             return Ok(Self {
                 label: "postgres",
-                kind: Kind::Postgres {
+                kind: SubjectKind::Postgres {
                     database: server.url("postgres"),
                     _server: Some(server),
                 },
@@ -65,7 +65,7 @@ impl Subject {
         match url.parse()? {
             StoreUrl::Memory { .. } => Ok(Self {
                 label: "memory",
-                kind: Kind::Memory,
+                kind: SubjectKind::Memory,
             }),
             StoreUrl::Sqlite {
                 path, durability, ..
@@ -74,7 +74,7 @@ impl Subject {
                     Durability::Normal => "sqlite-normal",
                     _ => "sqlite",
                 },
-                kind: Kind::Sqlite {
+                kind: SubjectKind::Sqlite {
                     folder: TempDir::with_prefix_in("retold-bench-", path)?,
                     durability,
                 },
@@ -84,7 +84,7 @@ impl Subject {
             }
             StoreUrl::Postgres { url } => Ok(Self {
                 label: "postgres",
-                kind: Kind::Postgres {
+                kind: SubjectKind::Postgres {
                     database: url.as_str().to_owned(),
                     _server: None,
                 },
@@ -97,15 +97,15 @@ impl Subject {
     /// the same URL.
     pub(crate) fn url(&self, workload: &str) -> StoreUrl {
         match &self.kind {
-            Kind::Memory => StoreUrl::Memory {
+            SubjectKind::Memory => StoreUrl::Memory {
                 name: workload.into(),
             },
-            Kind::Sqlite { folder, durability } => StoreUrl::Sqlite {
+            SubjectKind::Sqlite { folder, durability } => StoreUrl::Sqlite {
                 path: folder.path().join(format!("{workload}.db")),
                 durability: *durability,
                 file_mode: None,
             },
-            Kind::Postgres { database, .. } => {
+            SubjectKind::Postgres { database, .. } => {
                 let separator = if database.contains('?') { '&' } else { '?' };
                 let url = format!("{database}{separator}schema={SCHEMA_PREFIX}{workload}");
                 url.parse()
@@ -117,19 +117,19 @@ impl Subject {
     /// Returns the folder of its files, if it has files.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match &self.kind {
-            Kind::Memory | Kind::Postgres { .. } => None,
-            Kind::Sqlite { folder, .. } => Some(folder.path()),
+            SubjectKind::Memory | SubjectKind::Postgres { .. } => None,
+            SubjectKind::Sqlite { folder, .. } => Some(folder.path()),
         }
     }
 
     /// Returns whether its stores are durable, so that other processes find what this one recorded.
     pub(crate) fn is_on_disk(&self) -> bool {
-        !matches!(self.kind, Kind::Memory)
+        !matches!(self.kind, SubjectKind::Memory)
     }
 
     /// Returns whether its stores are on a server.
     pub(crate) fn has_server(&self) -> bool {
-        matches!(self.kind, Kind::Postgres { .. })
+        matches!(self.kind, SubjectKind::Postgres { .. })
     }
 
     /// Returns the name in tables of the bare driver to compare with, if there is one.

@@ -76,7 +76,7 @@ impl TailPart {
 
 /// The report of a reader at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct ReaderReport {
     events: u64,
     skipped: u64,
     doubled: u64,
@@ -96,7 +96,7 @@ impl Tail {
         let writers = self.writers.to_string();
         let mut readers = Vec::new();
         for _ in 0..self.readers {
-            let mut reader = Process::start(&["reader", &self.url, &log, &writers])?;
+            let mut reader = TailProcess::start(&["reader", &self.url, &log, &writers])?;
             reader.line("reading")?;
             readers.push(reader);
         }
@@ -106,7 +106,7 @@ impl Tail {
             let count = u64::from(self.writers);
             let share = self.appends / count + u64::from(u64::from(number) < self.appends % count);
             let (number, share) = (number.to_string(), share.to_string());
-            writing.push(Process::start(&[
+            writing.push(TailProcess::start(&[
                 "writer", &self.url, &log, &number, &share,
             ])?);
         }
@@ -128,8 +128,8 @@ impl Tail {
         Ok(self.report(acknowledged.iter().sum(), &seen, seconds))
     }
 
-    fn report(&self, acknowledged: u64, seen: &[Seen], seconds: f64) -> ExitCode {
-        let sum = |count: fn(&Seen) -> u64| seen.iter().map(count).sum::<u64>();
+    fn report(&self, acknowledged: u64, seen: &[ReaderReport], seconds: f64) -> ExitCode {
+        let sum = |count: fn(&ReaderReport) -> u64| seen.iter().map(count).sum::<u64>();
         let (skipped, doubled) = (sum(|it| it.skipped), sum(|it| it.doubled));
         let lost = sum(|it| it.lost);
         let agree = seen.windows(2).all(|it| it[0] == it[1])
@@ -163,12 +163,12 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// A process of this program, killed when dropped.
-struct Process {
+struct TailProcess {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
-impl Process {
+impl TailProcess {
     fn start(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("tail-part").args(arguments);
@@ -203,9 +203,9 @@ impl Process {
         Ok(input.flush()?)
     }
 
-    fn seen(&mut self) -> Result<Seen> {
+    fn seen(&mut self) -> Result<ReaderReport> {
         match self.numbers("saw")?[..] {
-            [events, skipped, doubled, lost, order] => Ok(Seen {
+            [events, skipped, doubled, lost, order] => Ok(ReaderReport {
                 events,
                 skipped,
                 doubled,
@@ -217,7 +217,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for TailProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());

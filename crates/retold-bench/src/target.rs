@@ -185,7 +185,7 @@ pub(crate) const TARGETS: &[Target] = &[
 
 /// The result of a target.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct TargetOutcome {
     /// The target, for people.
     pub(crate) target: String,
     /// The measured figure, in the unit of the target.
@@ -196,25 +196,25 @@ pub(crate) struct Outcome {
 
 impl Target {
     /// Returns the result, or `None` if one of the compared workloads was not measured.
-    pub(crate) fn outcome(&self, all: &[Measured]) -> Option<Outcome> {
+    pub(crate) fn outcome(&self, all: &[Measured]) -> Option<TargetOutcome> {
         let of = find(all, self.workload, self.store)?;
         match self.rule {
-            Rule::RateAtLeast(rate) => Some(Outcome {
+            Rule::RateAtLeast(rate) => Some(TargetOutcome {
                 target: format!(">= {rate:.0}/s"),
                 measured: of.measurement.rate,
                 is_met: of.measurement.rate >= rate,
             }),
-            Rule::MedianAtMost(micros) => Some(Outcome {
+            Rule::MedianAtMost(micros) => Some(TargetOutcome {
                 target: format!("p50 <= {micros:.0} us"),
                 measured: of.measurement.p50_us,
                 is_met: of.measurement.p50_us <= micros,
             }),
-            Rule::P99AtMost(micros) => Some(Outcome {
+            Rule::P99AtMost(micros) => Some(TargetOutcome {
                 target: format!("p99 <= {micros:.0} us"),
                 measured: of.measurement.p99_us,
                 is_met: of.measurement.p99_us <= micros,
             }),
-            Rule::MaxAtMost(micros) => Some(Outcome {
+            Rule::MaxAtMost(micros) => Some(TargetOutcome {
                 target: format!("max <= {micros:.0} us"),
                 measured: of.measurement.max_us,
                 is_met: of.measurement.max_us <= micros,
@@ -230,7 +230,7 @@ impl Target {
                 } else {
                     workload
                 };
-                Some(Outcome {
+                Some(TargetOutcome {
                     target: format!(">= {factor} x {other}"),
                     measured,
                     is_met: measured >= factor,

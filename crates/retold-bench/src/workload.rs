@@ -16,7 +16,7 @@ use crate::subject::Subject;
 
 /// A group of workloads that are measured together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
+pub(crate) enum WorkloadGroup {
     /// Appends of one event.
     Append,
     /// Writing the log of orders.
@@ -37,7 +37,7 @@ pub(crate) enum Group {
     Idle,
 }
 
-impl Group {
+impl WorkloadGroup {
     /// All groups, in the order of measurement: reads come before the log of orders grows.
     pub(crate) const ALL: [Self; 9] = [
         Self::Append,

@@ -29,7 +29,7 @@ use retold_flights::on_time::OnTime;
 use retold_flights::record::FlightRecord;
 use retold_flights::system::FLIGHTS;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, note};
 use census::Census;
 use check::WholeOf;
@@ -84,7 +84,10 @@ pub(crate) struct Arguments {
     cluster: cluster::Arguments,
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: Arguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     if arguments.cluster.nodes.is_some() {
         return cluster::run(&arguments, output).await;
     }
@@ -133,20 +136,21 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     report.show(&WhatNext::new(&place.url, place.is_kept))?;
     report.finish()?;
     place.end();
-    Ok(Verdict::fine_if(is_fine))
+    Ok(CommandVerdict::fine_if(is_fine))
 }
 
 async fn read_input(
     data: Option<PathBuf>,
     flights_max: Option<NonZeroUsize>,
-) -> Result<Input, Failure> {
+) -> Result<Input, CommandFailure> {
     let read = move || match data {
         Some(path) => Input::open(&path),
         None => Input::january(),
     };
     let read = tokio::task::spawn_blocking(read).await;
-    let input = read.map_err(|error| Failure::Failed(format!("reading was aborted: {error}")))?;
-    let mut input = input.map_err(|error: InputError| Failure::Failed(error.to_string()))?;
+    let input =
+        read.map_err(|error| CommandFailure::Failed(format!("reading was aborted: {error}")))?;
+    let mut input = input.map_err(|error: InputError| CommandFailure::Failed(error.to_string()))?;
     if let Some(max) = flights_max {
         input.flights.truncate(max.get());
     }
@@ -155,7 +159,7 @@ async fn read_input(
 
 /// Counts the events in the store before the run. Creates the store, so that a store that cannot be
 /// created is reported at once.
-async fn before(place: &Place) -> Result<Census, Failure> {
+async fn before(place: &Place) -> Result<Census, CommandFailure> {
     drop(place.open()?);
     Census::of(&place.reopen().await?).await
 }
@@ -178,7 +182,7 @@ impl Comparison<'_> {
         run: &Run,
         stop: &Stop,
         report: &mut DemoReport<'_>,
-    ) -> Result<(bool, Option<(u64, u64)>), Failure> {
+    ) -> Result<(bool, Option<(u64, u64)>), CommandFailure> {
         let stopped = || self.place.stopped(run.outcome.events);
         let mut logs = Vec::new();
         logs.extend(self.memory.map(|(_, open)| ("in memory", open)));
@@ -214,7 +218,7 @@ async fn read_again(
     stored: OpenSystem,
     view: &OnTime,
     report: &mut DemoReport<'_>,
-) -> Result<bool, Failure> {
+) -> Result<bool, CommandFailure> {
     let first = fingerprints(&stored).await?;
     drop(stored);
     let again = place.reopen().await?;
@@ -233,7 +237,7 @@ async fn read_again(
 }
 
 /// Returns the fingerprint of each log, with its name.
-async fn fingerprints(open: &OpenSystem) -> Result<Vec<(String, Fingerprint)>, Failure> {
+async fn fingerprints(open: &OpenSystem) -> Result<Vec<(String, Fingerprint)>, CommandFailure> {
     let mut all = Vec::new();
     for application in open.applications() {
         let of = Fingerprint::of(&application.log()).await?;

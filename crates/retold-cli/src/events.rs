@@ -6,7 +6,7 @@ use retold::prelude::{Query, QueryItem};
 use retold::recording::{Direction, LogRead, PageEnd, Position, Recorder};
 
 use crate::event_record::EventRecord;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::opening;
 use crate::output::{Output, note};
 
@@ -16,7 +16,7 @@ const PAGE: usize = 1_000;
 /// Show the events of a log: all, or those of a stream, a topic or tags.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
+pub(crate) struct EventsArguments {
     /// The store, for example sqlite:flights.db
     url: String,
     /// The name of the log
@@ -60,7 +60,7 @@ Examples:
   retold events sqlite:flights.db flights --after 27000 --follow
   retold events sqlite:flights.db flights --header | column -t -s $'\\t'";
 
-impl Arguments {
+impl EventsArguments {
     fn query(&self) -> Query {
         let mut item = QueryItem::new();
         for stream in &self.stream {
@@ -90,10 +90,13 @@ impl Arguments {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: EventsArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     let store = opening::store(&arguments.url).await?;
     let recorder = opening::log(&*store, &arguments.url, &arguments.log).await?;
-    let mut reader = Reader {
+    let mut reader = EventPages {
         read: arguments.to_read(),
         remaining: arguments.limit.unwrap_or(u64::MAX),
         count: 0,
@@ -108,22 +111,22 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         note("no event matches");
         refuse_unknown_streams(&*reader.recorder, &arguments).await?;
     }
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }
 
 /// Shows the recorded events and then new ones, until Ctrl-C or the limit.
-async fn follow(mut reader: Reader<'_>) -> Result<Verdict, Failure> {
+async fn follow(mut reader: EventPages<'_>) -> Result<CommandVerdict, CommandFailure> {
     tokio::select! {
         // Ctrl-C is handled before the first event is shown.
         biased;
         interrupted = tokio::signal::ctrl_c() => interrupted
-            .map_err(|error| Failure::Failed(format!("cannot handle Ctrl-C: {error}"))),
+            .map_err(|error| CommandFailure::Failed(format!("cannot handle Ctrl-C: {error}"))),
         done = reader.follow() => done,
     }?;
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }
 
-struct Reader<'a> {
+struct EventPages<'a> {
     recorder: Arc<dyn Recorder>,
     read: LogRead,
     /// Number of events that may still be shown.
@@ -133,9 +136,9 @@ struct Reader<'a> {
     output: &'a mut Output,
 }
 
-impl Reader<'_> {
+impl EventPages<'_> {
     /// Shows the recorded events and then new ones, until the limit.
-    async fn follow(&mut self) -> Result<(), Failure> {
+    async fn follow(&mut self) -> Result<(), CommandFailure> {
         // The count is from before the read, so no append between the two is missed.
         let mut append_count = self.recorder.head().await?.append_count;
         self.read_to_end().await?;
@@ -147,7 +150,7 @@ impl Reader<'_> {
     }
 
     /// Shows the events after the last read, page by page.
-    async fn read_to_end(&mut self) -> Result<(), Failure> {
+    async fn read_to_end(&mut self) -> Result<(), CommandFailure> {
         while self.remaining > 0 {
             let limit = usize::try_from(self.remaining).unwrap_or(PAGE).min(PAGE);
             let page = self
@@ -182,14 +185,14 @@ impl Reader<'_> {
 /// Explains an empty result if a stream of the query does not exist.
 async fn refuse_unknown_streams(
     recorder: &dyn Recorder,
-    arguments: &Arguments,
-) -> Result<(), Failure> {
+    arguments: &EventsArguments,
+) -> Result<(), CommandFailure> {
     for stream in &arguments.stream {
         let found = recorder.streams(stream, None, 1).await?;
         if found.first().is_none_or(|entry| *entry.name != **stream) {
-            let Arguments { url, log, .. } = arguments;
+            let EventsArguments { url, log, .. } = arguments;
             let url = opening::shown(url);
-            return Err(Failure::Failed(format!(
+            return Err(CommandFailure::Failed(format!(
                 "there is no stream {stream:?} in the log {log:?}; `retold streams {url} {log}` \
                  lists its streams"
             )));

@@ -6,14 +6,14 @@ use retold::recording::RecordError;
 
 /// The result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum CommandVerdict {
     /// Everything is as requested.
     Fine,
     /// The command found a problem and has printed it.
     Found,
 }
 
-impl Verdict {
+impl CommandVerdict {
     /// Returns [`Fine`](Self::Fine) if the condition holds.
     pub(crate) fn fine_if(is_fine: bool) -> Self {
         match is_fine {
@@ -25,7 +25,7 @@ impl Verdict {
 
 /// Why a command did not run to its end.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandFailure {
     /// The reader of the output closed it, as `| head` does. This is not an error.
     Closed,
     /// The command line asks for something impossible.
@@ -34,7 +34,7 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandFailure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
@@ -43,7 +43,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<RecordError> for Failure {
+impl From<RecordError> for CommandFailure {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Corrupt(found) => Self::Failed(format!(
@@ -55,7 +55,7 @@ impl From<RecordError> for Failure {
     }
 }
 
-impl From<retold::Error> for Failure {
+impl From<retold::Error> for CommandFailure {
     fn from(error: retold::Error) -> Self {
         // The `Debug` form has the causes that the message leaves out.
         Self::Failed(format!("{error:?}"))

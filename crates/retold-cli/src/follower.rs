@@ -19,7 +19,7 @@ use retold::prelude::Application;
 use retold::recording::{LogId, Position, Store};
 use retold::system::{FollowerOperator, FollowerRecord, Parked};
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::opening;
 use crate::output::Output;
 use report::{Action, ActionReport};
@@ -30,7 +30,7 @@ use report::{Action, ActionReport};
 /// the store can act, from any machine. Processes that run the follower notice the action.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true, after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
+pub(crate) struct FollowerArguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -48,7 +48,7 @@ Examples:
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    List(list::Arguments),
+    List(list::FollowerListArguments),
     Pause(Pause),
     Resume(Resume),
     Skip(Skip),
@@ -59,7 +59,7 @@ enum Command {
 
 /// The follower to act on.
 #[derive(Debug, clap::Args)]
-struct Target {
+struct FollowerTarget {
     /// The store, for example sqlite:flights.db
     url: String,
     /// The name of the log of the follower's application
@@ -72,7 +72,7 @@ struct Target {
 #[derive(Debug, clap::Args)]
 struct Pause {
     #[command(flatten)]
-    target: Target,
+    target: FollowerTarget,
     /// Why; the status of the follower shows it
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
@@ -86,7 +86,7 @@ struct Pause {
 #[derive(Debug, clap::Args)]
 struct Retire {
     #[command(flatten)]
-    target: Target,
+    target: FollowerTarget,
     /// Why; the status of the follower shows it
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
@@ -98,7 +98,7 @@ struct Retire {
 #[derive(Debug, clap::Args)]
 struct Resume {
     #[command(flatten)]
-    target: Target,
+    target: FollowerTarget,
 }
 
 /// Skip a parked event: the follower will never process it.
@@ -107,7 +107,7 @@ struct Resume {
 #[derive(Debug, clap::Args)]
 struct Skip {
     #[command(flatten)]
-    target: Target,
+    target: FollowerTarget,
     /// The log of the event: its name or its id
     upstream: String,
     /// The position of the event in that log
@@ -123,7 +123,10 @@ fn position(text: &str) -> Result<Position, String> {
     Ok(Position::new(number).ok_or("positions count from 1")?)
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: FollowerArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     let report = match &arguments.command {
         Command::List(list) => return list.run(output).await,
         Command::Pause(pause) => pause.act().await,
@@ -134,7 +137,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         Command::Retire(retire) => retire.act().await,
     }?;
     output.report(&report)?;
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }
 
 /// What an action looks at before it is recorded.
@@ -144,9 +147,9 @@ struct Looked {
     record: FollowerRecord,
 }
 
-impl Target {
+impl FollowerTarget {
     /// Finds the follower. Refuses names that do not exist.
-    async fn look(&self) -> Result<Looked, Failure> {
+    async fn look(&self) -> Result<Looked, CommandFailure> {
         let store = opening::store(&self.url).await?;
         opening::log(&*store, &self.url, &self.log).await?;
         let application = opening::application(&store, &self.log).await?;
@@ -156,7 +159,7 @@ impl Target {
     }
 
     /// Opens the follower for actions. It must exist.
-    async fn for_writing(&self) -> Result<FollowerOperator, Failure> {
+    async fn for_writing(&self) -> Result<FollowerOperator, CommandFailure> {
         let store = opening::writable(&self.url).await?;
         let application = Application::builder(&*self.log).store(store).open().await?;
         Ok(FollowerOperator::new(&application, &*self.name))
@@ -174,7 +177,7 @@ impl Target {
 }
 
 impl Pause {
-    async fn act(&self) -> Result<ActionReport, Failure> {
+    async fn act(&self) -> Result<ActionReport, CommandFailure> {
         self.target.look().await?;
         let follower = self.target.for_writing().await?;
         let is_recorded = follower.pause(&self.reason).await?;
@@ -184,7 +187,7 @@ impl Pause {
 }
 
 impl Retire {
-    async fn act(&self) -> Result<ActionReport, Failure> {
+    async fn act(&self) -> Result<ActionReport, CommandFailure> {
         self.target.look().await?;
         let follower = self.target.for_writing().await?;
         let is_recorded = follower.retire(&self.reason).await?;
@@ -194,7 +197,7 @@ impl Retire {
 }
 
 impl Resume {
-    async fn act(&self) -> Result<ActionReport, Failure> {
+    async fn act(&self) -> Result<ActionReport, CommandFailure> {
         self.target.look().await?;
         let follower = self.target.for_writing().await?;
         let before = follower.record().await?;
@@ -209,7 +212,7 @@ impl Resume {
 }
 
 impl Skip {
-    async fn act(&self) -> Result<ActionReport, Failure> {
+    async fn act(&self) -> Result<ActionReport, CommandFailure> {
         let looked = self.target.look().await?;
         let log = self.upstream(&looked.record)?;
         let Some(parked) = looked.record.parked.get(&(log, self.position)) else {
@@ -234,7 +237,7 @@ impl Skip {
     }
 
     /// Returns the followed log that the argument names.
-    fn upstream(&self, record: &FollowerRecord) -> Result<LogId, Failure> {
+    fn upstream(&self, record: &FollowerRecord) -> Result<LogId, CommandFailure> {
         let mut starts = record.starts.values();
         let is_named = |name: &str, log: LogId| {
             name == self.upstream || self.upstream.parse().is_ok_and(|id: LogId| id == log)
@@ -242,7 +245,7 @@ impl Skip {
         let found = starts.find(|start| is_named(&start.upstream, start.log));
         found.map(|start| start.log).ok_or_else(|| {
             let names = opening::listed(record.starts.keys().map(String::as_str));
-            Failure::Failed(format!(
+            CommandFailure::Failed(format!(
                 "{} does not follow {:?}; it follows: {names}",
                 self.target.text(),
                 self.upstream
@@ -250,7 +253,7 @@ impl Skip {
         })
     }
 
-    fn not_parked(&self, record: &FollowerRecord, log: LogId) -> Failure {
+    fn not_parked(&self, record: &FollowerRecord, log: LogId) -> CommandFailure {
         let parked = record.parked.keys().filter(|(it, _)| *it == log);
         let parked: Vec<String> = parked.map(|(_, position)| position.to_string()).collect();
         let there_are = match parked.is_empty() {
@@ -260,7 +263,7 @@ impl Skip {
                 opening::listed(parked.iter().map(String::as_str))
             ),
         };
-        Failure::Failed(format!(
+        CommandFailure::Failed(format!(
             "{} has not parked the event at {} of {}; {there_are}",
             self.target.text(),
             self.position,

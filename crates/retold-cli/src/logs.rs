@@ -6,7 +6,7 @@ use retold::prelude::Timestamp;
 use retold::recording::{LogEntry, LogId, LogRead, Position, Store};
 use serde::Serialize;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::opening;
 use crate::output::{Output, Record, note};
 use crate::table::Column;
@@ -16,7 +16,7 @@ const PAGE: usize = 100;
 
 /// List the logs of a store: name, number of events and appends, time of the last event, id.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct LogsArguments {
     /// The store, for example sqlite:flights.db
     url: String,
 }
@@ -52,7 +52,10 @@ impl Record for LogRecord {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: LogsArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     let store = opening::store(&arguments.url).await?;
     let logs = opening::logs(&*store).await?;
     if logs.is_empty() {
@@ -65,10 +68,10 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         }
         output.records(&records)?;
     }
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }
 
-async fn look(store: &dyn Store, log: &LogEntry) -> Result<LogRecord, Failure> {
+async fn look(store: &dyn Store, log: &LogEntry) -> Result<LogRecord, CommandFailure> {
     let recorder = store.open_read_only(&log.name).await?;
     let head = recorder.head().await?;
     let last = recorder

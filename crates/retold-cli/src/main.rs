@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::{Failure, Verdict};
+use failure::{CommandFailure, CommandVerdict};
 use output::{Format, Output};
 
 const AFTER_HELP: &str = "\
@@ -80,13 +80,13 @@ enum Command {
     Demo(demo::Arguments),
     #[command(hide = true)]
     DemoNode(demo::cluster::node::Arguments),
-    Logs(logs::Arguments),
-    Streams(streams::Arguments),
-    Events(events::Arguments),
-    Follower(follower::Arguments),
-    Verify(verify::Arguments),
-    System(system::Arguments),
-    Schema(schema::Arguments),
+    Logs(logs::LogsArguments),
+    Streams(streams::StreamsArguments),
+    Events(events::EventsArguments),
+    Follower(follower::FollowerArguments),
+    Verify(verify::VerifyArguments),
+    System(system::SystemArguments),
+    Schema(schema::SchemaArguments),
 }
 
 fn main() -> ExitCode {
@@ -101,17 +101,19 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             done
         }
-        Err(error) => Err(Failure::Failed(format!("cannot start threads: {error}"))),
+        Err(error) => Err(CommandFailure::Failed(format!(
+            "cannot start threads: {error}"
+        ))),
     };
     match done {
-        Ok(Verdict::Fine) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Ok(Verdict::Found) => ExitCode::from(1),
-        Err(Failure::Failed(message)) => fail(1, &message),
-        Err(Failure::Usage(message)) => fail(2, &message),
+        Ok(CommandVerdict::Fine) | Err(CommandFailure::Closed) => ExitCode::SUCCESS,
+        Ok(CommandVerdict::Found) => ExitCode::from(1),
+        Err(CommandFailure::Failed(message)) => fail(1, &message),
+        Err(CommandFailure::Usage(message)) => fail(2, &message),
     }
 }
 
-async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
+async fn run(command_line: CommandLine) -> Result<CommandVerdict, CommandFailure> {
     let mut output = Output::to_stdout(&command_line.format);
     let verdict = match command_line.command {
         Command::Demo(arguments) => {

@@ -11,7 +11,7 @@ use retold::recording::{Invalid, LogEntry, RecordError, Recorder, Store};
 use retold::store_url::StoreUrl;
 use retold::system::FollowerOperator;
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::output::note;
 
 /// How long opening a store may take before a note says so.
@@ -21,18 +21,18 @@ const QUIET_WAIT: Duration = Duration::from_secs(2);
 const NAMES_MAX: usize = 20;
 
 /// Opens the store at this URL for reading only. Creates no file.
-pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
+pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, CommandFailure> {
     let parsed: StoreUrl = url
         .parse()
-        .map_err(|error: Invalid| Failure::Usage(error.reason().to_owned()))?;
+        .map_err(|error: Invalid| CommandFailure::Usage(error.reason().to_owned()))?;
     match parsed.file() {
         None if matches!(parsed, StoreUrl::Memory { .. }) => {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "{url} is in the memory of the program that opened it; no other program can read it"
             )));
         }
         Some(file) if !file.exists() => {
-            return Err(Failure::Failed(format!(
+            return Err(CommandFailure::Failed(format!(
                 "there is no file {}; check the path in {url}, which is relative to the working \
                  directory unless it starts with /",
                 file.display()
@@ -63,7 +63,7 @@ pub(crate) fn shown(url: &str) -> String {
 }
 
 /// Returns all logs of a store.
-pub(crate) async fn logs(store: &dyn Store) -> Result<Vec<LogEntry>, Failure> {
+pub(crate) async fn logs(store: &dyn Store) -> Result<Vec<LogEntry>, CommandFailure> {
     let mut logs: Vec<LogEntry> = Vec::new();
     loop {
         let after = logs.last().map(|log| log.name.clone());
@@ -80,14 +80,14 @@ pub(crate) async fn log(
     store: &dyn Store,
     url: &str,
     name: &str,
-) -> Result<Arc<dyn Recorder>, Failure> {
+) -> Result<Arc<dyn Recorder>, CommandFailure> {
     let recorder = store.open_read_only(name).await?;
     if recorder.log_id().await?.is_some() {
         return Ok(recorder);
     }
     let logs = logs(store).await?;
     let url = shown(url);
-    Err(Failure::Failed(if logs.is_empty() {
+    Err(CommandFailure::Failed(if logs.is_empty() {
         format!("there is no log {name:?} in {url}; the store has no logs yet")
     } else {
         let names = listed(logs.iter().map(|log| &*log.name));
@@ -96,7 +96,10 @@ pub(crate) async fn log(
 }
 
 /// Opens the application of a log that exists, for reading only.
-pub(crate) async fn application(store: &Arc<dyn Store>, log: &str) -> Result<Application, Failure> {
+pub(crate) async fn application(
+    store: &Arc<dyn Store>,
+    log: &str,
+) -> Result<Application, CommandFailure> {
     let builder = Application::builder(log).store(Arc::clone(store));
     Ok(builder.read_only().open().await?)
 }
@@ -106,13 +109,13 @@ pub(crate) async fn application(store: &Arc<dyn Store>, log: &str) -> Result<App
 pub(crate) async fn follower(
     application: &Application,
     name: &str,
-) -> Result<FollowerOperator, Failure> {
+) -> Result<FollowerOperator, CommandFailure> {
     let all = FollowerOperator::all(application).await?;
     let log = application.name();
     if let Some(follower) = all.iter().find(|it| it.name() == name) {
         return Ok(follower.clone());
     }
-    Err(Failure::Failed(if all.is_empty() {
+    Err(CommandFailure::Failed(if all.is_empty() {
         format!("no follower {name:?} has started in the log {log:?}; no other has either")
     } else {
         let names = listed(all.iter().map(FollowerOperator::name));

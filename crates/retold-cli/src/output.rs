@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::table::{self, Column, Layout};
 
 /// Width of a terminal that does not report its own, in characters.
@@ -118,7 +118,7 @@ impl Output {
     }
 
     /// Prints records below those of the same kind that were printed before, and flushes.
-    pub(crate) fn records<R: Record>(&mut self, records: &[R]) -> Result<(), Failure> {
+    pub(crate) fn records<R: Record>(&mut self, records: &[R]) -> Result<(), CommandFailure> {
         match self.form {
             Form::Json => {
                 for record in records {
@@ -153,14 +153,14 @@ impl Output {
         columns: &[Column],
         rows: Vec<Vec<String>>,
         width: u16,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandFailure> {
         let page = table::print(columns, rows, width, &mut self.layout);
         self.is_cut |= page.is_cut;
         Ok(self.out.write_all(page.text.as_bytes())?)
     }
 
     /// Prints a report.
-    pub(crate) fn report(&mut self, report: &impl Report) -> Result<(), Failure> {
+    pub(crate) fn report(&mut self, report: &impl Report) -> Result<(), CommandFailure> {
         if self.is_json() {
             return self.object(report);
         }
@@ -168,7 +168,7 @@ impl Output {
     }
 
     /// Starts a new page: clears the screen at a terminal.
-    pub(crate) fn new_page(&mut self) -> Result<(), Failure> {
+    pub(crate) fn new_page(&mut self) -> Result<(), CommandFailure> {
         self.new_table();
         match self.form {
             // Home, then erase what follows (ECMA-48).
@@ -186,14 +186,14 @@ impl Output {
     }
 
     /// Prints an object on a line of its own.
-    pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), CommandFailure> {
         serde_json::to_writer(&mut self.out, object).map_err(io::Error::from)?;
         self.out.write_all(b"\n")?;
         Ok(())
     }
 
     /// Prints a line, except with `--json`.
-    pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&mut self, line: &str) -> Result<(), CommandFailure> {
         if !self.is_json() {
             writeln!(self.out, "{line}")?;
         }
@@ -201,12 +201,12 @@ impl Output {
     }
 
     /// Flushes the output.
-    pub(crate) fn show(&mut self) -> Result<(), Failure> {
+    pub(crate) fn show(&mut self) -> Result<(), CommandFailure> {
         Ok(self.out.flush()?)
     }
 
     /// Flushes the output, and adds a note if cells were cut.
-    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(&mut self) -> Result<(), CommandFailure> {
         self.out.flush()?;
         if self.is_cut {
             note("some cells are cut to fit (…); add --wide or --json to see everything");

@@ -6,19 +6,19 @@ use retold::postgres::{SCHEMA_DEFAULT, roles_sql, schema_sql};
 use retold::recording::Invalid;
 use serde::Serialize;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, Report};
 
 /// Print the SQL that creates a store, for programs that may not create it themselves.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
-pub(crate) struct Arguments {
+pub(crate) struct SchemaArguments {
     #[command(subcommand)]
-    store: Kind,
+    store: SchemaKind,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Kind {
+enum SchemaKind {
     Postgres(Postgres),
 }
 
@@ -35,11 +35,11 @@ struct Postgres {
 
     /// Print only this part
     #[arg(long, value_name = "PART")]
-    only: Option<Part>,
+    only: Option<SchemaPart>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Part {
+enum SchemaPart {
     /// Tables, functions and triggers; a program that owns its schema creates them itself
     Tables,
     /// The roles and their privileges; safe to run again
@@ -56,18 +56,21 @@ Then create a role for each program, for example:
   CREATE ROLE shop_service LOGIN PASSWORD '…' IN ROLE retold_writer;
   CREATE ROLE reports LOGIN PASSWORD '…' IN ROLE retold_reader;";
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, Failure> {
-    let Kind::Postgres(Postgres { schema, only }) = &arguments.store;
+pub(crate) fn run(
+    arguments: &SchemaArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
+    let SchemaKind::Postgres(Postgres { schema, only }) = &arguments.store;
     let mut parts = Vec::new();
-    if !matches!(only, Some(Part::Roles)) {
+    if !matches!(only, Some(SchemaPart::Roles)) {
         parts.push(schema_sql(schema).map_err(usage)?);
     }
-    if !matches!(only, Some(Part::Tables)) {
+    if !matches!(only, Some(SchemaPart::Tables)) {
         parts.push(roles_sql(schema).map_err(usage)?);
     }
     let sql = format!("BEGIN;\n\n{}\nCOMMIT;", parts.join("\n"));
     output.report(&Sql { schema, sql })?;
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +85,6 @@ impl Report for Sql<'_> {
     }
 }
 
-fn usage(invalid: Invalid) -> Failure {
-    Failure::Usage(invalid.to_string())
+fn usage(invalid: Invalid) -> CommandFailure {
+    CommandFailure::Usage(invalid.to_string())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use retold::recording::{StreamEntry, Version};
 use serde::Serialize;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::opening;
 use crate::output::{Output, Record, note};
 use crate::table::Column;
@@ -15,7 +15,7 @@ const PAGE: usize = 1_000;
 
 /// List the streams of a log by name, with their versions.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct StreamsArguments {
     /// The store, for example sqlite:flights.db
     url: String,
     /// The name of the log
@@ -54,7 +54,10 @@ impl From<StreamEntry> for StreamRecord {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: StreamsArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     let store = opening::store(&arguments.url).await?;
     let recorder = opening::log(&*store, &arguments.url, &arguments.log).await?;
     let mut after: Option<Arc<str>> = arguments.after.as_deref().map(Into::into);
@@ -75,5 +78,5 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     if count == 0 {
         note("no stream matches");
     }
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }

@@ -6,20 +6,20 @@ mod status;
 use serde::Serialize;
 
 use crate::built_in;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, Report};
 
 /// Show the status of the systems on a store, or draw the demonstration's system.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
-pub(crate) struct Arguments {
+pub(crate) struct SystemArguments {
     #[command(subcommand)]
-    part: Part,
+    part: SystemPart,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Part {
-    Status(status::Arguments),
+enum SystemPart {
+    Status(status::SystemStatusArguments),
     Picture(Picture),
 }
 
@@ -39,14 +39,17 @@ Examples:
   retold system picture
   retold system picture --graphviz | dot -Tsvg > system.svg";
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: SystemArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     match arguments.part {
-        Part::Status(arguments) => status::run(arguments, output).await,
-        Part::Picture(picture) => draw(&picture, output),
+        SystemPart::Status(arguments) => status::run(arguments, output).await,
+        SystemPart::Picture(picture) => draw(&picture, output),
     }
 }
 
-fn draw(picture: &Picture, output: &mut Output) -> Result<Verdict, Failure> {
+fn draw(picture: &Picture, output: &mut Output) -> Result<CommandVerdict, CommandFailure> {
     let system = built_in::system();
     let (language, text) = match picture.graphviz {
         true => ("graphviz", system.to_graphviz()),
@@ -56,7 +59,7 @@ fn draw(picture: &Picture, output: &mut Output) -> Result<Verdict, Failure> {
         language,
         picture: text,
     })?;
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }
 
 #[derive(Debug, Serialize)]

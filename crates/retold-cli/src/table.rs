@@ -15,12 +15,12 @@ pub(crate) struct Column {
     /// When it is narrowed, if not all columns fit.
     yields: Yields,
     /// Which end of a cell is kept, if it is cut.
-    kept: Kept,
+    kept: KeptEnd,
 }
 
 /// Which end of a cell is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
+enum KeptEnd {
     Start,
     /// Ids at the end of names distinguish them.
     End,
@@ -53,14 +53,14 @@ impl Column {
             name,
             side: Side::Left,
             yields: Yields::Later,
-            kept: Kept::Start,
+            kept: KeptEnd::Start,
         }
     }
 
     /// A column of names that end with an id.
     pub(crate) const fn id(name: &'static str) -> Self {
         Self {
-            kept: Kept::End,
+            kept: KeptEnd::End,
             ..Self::name(name)
         }
     }
@@ -135,7 +135,7 @@ pub(crate) fn print(
     });
     for mut cells in rows {
         let kept = cells.iter_mut().zip(columns).zip(&layout.widths);
-        for ((cell, _), width) in kept.filter(|((_, column), _)| column.kept == Kept::End) {
+        for ((cell, _), width) in kept.filter(|((_, column), _)| column.kept == KeptEnd::End) {
             keep_end(cell, usize::from(*width));
         }
         let mut row = Row::from(cells);

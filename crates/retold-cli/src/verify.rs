@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use retold::recording::{Corrupt, Progress, Recorder, Report, Stage, Store, verify_log};
+use retold::recording::{
+    Corrupt, Recorder, Store, VerifyProgress, VerifyReport, VerifyStage, verify_log,
+};
 use serde::Serialize;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, Record, counted};
 use crate::table::Column;
 use crate::{built_in, opening};
-use reading::Reading;
+use reading::LogsRead;
 use retelling::{Retell, Retelling};
 
 /// How often a spinner turns.
@@ -32,7 +34,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// and folds every aggregate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
+pub(crate) struct VerifyArguments {
     /// The store, for example sqlite:flights.db
     url: String,
     /// Check only this log and the file
@@ -101,7 +103,7 @@ struct Verified {
 }
 
 impl Verified {
-    fn new(log: Arc<str>, report: &Report) -> Self {
+    fn new(log: Arc<str>, report: &VerifyReport) -> Self {
         Self {
             log,
             events: report.events,
@@ -141,7 +143,10 @@ impl Record for Verified {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: VerifyArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     let store = opening::store(&arguments.url).await?;
     let logs: Vec<Arc<str>> = match &arguments.log {
         Some(log) => {
@@ -157,7 +162,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     let system = match arguments.retell {
         None => None,
         Some(how) => {
-            let Arguments { url, log, .. } = &arguments;
+            let VerifyArguments { url, log, .. } = &arguments;
             let log = log.as_deref();
             let open = retelling::open(&built_in::system(), &store, url, log, how).await?;
             Some((open, how))
@@ -171,7 +176,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         Some((open, how)) => {
             let retelling = Retelling::of(&open, arguments.log.as_deref(), how).await?;
             retelling.show(output)?;
-            let reading = Reading::of(&open, arguments.log.as_deref()).await?;
+            let reading = LogsRead::of(&open, arguments.log.as_deref()).await?;
             reading.show(output)?;
             Some((retelling, reading))
         }
@@ -187,7 +192,7 @@ struct Checked {
     verified: Vec<Verified>,
 }
 
-async fn check(store: &dyn Store, logs: Vec<Arc<str>>) -> Result<Checked, Failure> {
+async fn check(store: &dyn Store, logs: Vec<Arc<str>>) -> Result<Checked, CommandFailure> {
     let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
     bar.set_message("the file");
     bar.enable_steady_tick(TICK);
@@ -216,7 +221,7 @@ async fn check(store: &dyn Store, logs: Vec<Arc<str>>) -> Result<Checked, Failur
 }
 
 impl Checked {
-    fn show(&self, output: &mut Output) -> Result<(), Failure> {
+    fn show(&self, output: &mut Output) -> Result<(), CommandFailure> {
         if !self.findings.is_empty() {
             output.records(&self.findings)?;
             output.line("")?;
@@ -229,8 +234,8 @@ impl Checked {
 fn conclude(
     output: &mut Output,
     checked: &Checked,
-    retold: Option<&(Retelling, Reading)>,
-) -> Result<Verdict, Failure> {
+    retold: Option<&(Retelling, LogsRead)>,
+) -> Result<CommandVerdict, CommandFailure> {
     output.line("")?;
     let count = checked.finding_count;
     match count {
@@ -253,18 +258,21 @@ fn conclude(
     let is_fine = retold.is_none_or(|(retelling, reading)| {
         retelling.finding_count() == 0 && reading.finding_count() == 0
     });
-    Ok(Verdict::fine_if(count == 0 && is_fine))
+    Ok(CommandVerdict::fine_if(count == 0 && is_fine))
 }
 
-async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Failure> {
+async fn verify(
+    recorder: &dyn Recorder,
+    bar: &ProgressBar,
+) -> Result<VerifyReport, CommandFailure> {
     let log = recorder.log_name().to_owned();
-    let report = verify_log(recorder, &mut |progress: Progress| {
+    let report = verify_log(recorder, &mut |progress: VerifyProgress| {
         let stage = match progress.stage {
-            Stage::Events => "events",
-            Stage::Streams => "streams",
-            Stage::Topics => "topics",
-            Stage::Tags => "tags",
-            Stage::Ranges => "processed ranges",
+            VerifyStage::Events => "events",
+            VerifyStage::Streams => "streams",
+            VerifyStage::Topics => "topics",
+            VerifyStage::Tags => "tags",
+            VerifyStage::Ranges => "processed ranges",
             _ => "other indexes",
         };
         bar.update(|state| {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, event, event_of, events, head, log_id,
-    numbers, open, processed, record, send, stream_at,
+    AppendOutcome, LOG, Scene, append_of, append_to, at_once, event, event_of, events, head,
+    log_id, numbers, open, processed, record, send, stream_at,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -31,11 +31,11 @@ pub async fn append_is_atomic<S: Subject>() {
     .condition(stream_at("dog/2", 0))
     .condition(stream_at("dog/1", 7));
     let outcome = send(log, refused).await;
-    assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+    assert!(matches!(outcome, AppendOutcome::Conflict(_)), "{outcome:?}");
     // Only the last event has an id that is taken.
     let refused = append_to("dog/3", [5, 6, 7, 1]).processed_range(processed("follower@1", 0, 5));
     let outcome = send(log, refused).await;
-    assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+    assert!(matches!(outcome, AppendOutcome::Conflict(_)), "{outcome:?}");
 
     assert_eq!(numbers(&whole(log).await), [1]);
     let streams = log.streams("", None, 10).await.expect("streams are read");
@@ -116,8 +116,8 @@ pub async fn an_append_fails_alone<S: Subject>() {
                 let number = 100 + round * 100 + which * 10;
                 let outcome = send(&*log, member(which, number)).await;
                 match (which % 4, &outcome) {
-                    (0, Outcome::Recorded(_)) => recorded.extend(number..number + 3),
-                    (1, Outcome::Invalid) | (2 | 3, Outcome::Conflict(_)) => {}
+                    (0, AppendOutcome::Recorded(_)) => recorded.extend(number..number + 3),
+                    (1, AppendOutcome::Invalid) | (2 | 3, AppendOutcome::Conflict(_)) => {}
                     _ => panic!("member {which} of round {round} resulted in {outcome:?}"),
                 }
             }

@@ -14,8 +14,8 @@ use retold_core::recording::Metadata;
 use retold_core::recording::NewEvent;
 use retold_core::recording::Origin;
 use retold_core::recording::Position;
+use retold_core::recording::{AppendPlace, StoredEvent};
 use retold_core::recording::{LogRead, StreamRead};
-use retold_core::recording::{Place, StoredEvent};
 
 /// The content of an event is returned unchanged by every way of reading it, and an event is found
 /// by its id only in its own log.
@@ -50,7 +50,7 @@ pub async fn events_come_back_as_they_were<S: Subject>() {
     assert_eq!(found.len(), new.len());
     for ((index, new), found) in (0..).zip(&new).zip(&found) {
         let version = new.stream.is_some().then(|| version(1));
-        let place = Place { index, count: 4 };
+        let place = AppendPlace { index, count: 4 };
         let position = Position::FIRST.plus(index.into());
         let expected = StoredEvent::from_new(new, position, version, place, Timestamp::default());
         assert_eq!(without_wall_clock(found), expected);

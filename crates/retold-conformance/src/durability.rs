@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 
 use super::dropping::poll_at_most;
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, checkpoint, event, event_id, event_of,
-    events, head, log_id, numbers, open, processed, read, record, seed, send, stream_at,
+    AppendOutcome, LOG, Scene, append_of, append_to, at_once, checkpoint, event, event_id,
+    event_of, events, head, log_id, numbers, open, processed, read, record, seed, send, stream_at,
     stream_events, version,
 };
 use super::subject::Subject;
@@ -43,7 +43,10 @@ pub async fn nothing_is_seen_before_it_is_durable<S: Subject>() {
                 }
                 let append = observed_append(writer, round.into());
                 let outcome = send(&*log, append).await;
-                let is_there = matches!(outcome, Outcome::Recorded(_) | Outcome::Repeated(_));
+                let is_there = matches!(
+                    outcome,
+                    AppendOutcome::Recorded(_) | AppendOutcome::Repeated(_)
+                );
                 assert!(is_there, "{outcome:?}");
             }
         };
@@ -93,13 +96,13 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
             let append =
                 append_to("dog/0", [100 + u128::from(round)]).condition(stream_at("dog/0", 0));
             match send(log, append).await {
-                Outcome::Conflict(Conflict::Stream { actual, .. }) => {
+                AppendOutcome::Conflict(Conflict::Stream { actual, .. }) => {
                     let image = open(&*subject.crash_image().await, LOG).await;
                     let found = stream_events(&*image, "dog/0").await.len() as u64;
                     let actual = actual.map_or(0, Version::get);
                     assert!(found >= actual, "a conflict shows what a crash undoes");
                 }
-                Outcome::Recorded(_) => {}
+                AppendOutcome::Recorded(_) => {}
                 other => panic!("{other:?}"),
             }
             None
@@ -107,7 +110,7 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
         3 => {
             let condition = Condition::none_match_after(Query::All, before.position());
             match send(log, append_of([u128::from(round)]).condition(condition)).await {
-                Outcome::Conflict(Conflict::Query { found, .. }) => Some(found),
+                AppendOutcome::Conflict(Conflict::Query { found, .. }) => Some(found),
                 _ => None,
             }
         }
@@ -117,7 +120,7 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
             let next = stream_events(log, "dog/1").await.len() as u128;
             let append = observed_append(1, next);
             match send(log, append).await {
-                Outcome::Recorded(positions) | Outcome::Repeated(positions) => {
+                AppendOutcome::Recorded(positions) | AppendOutcome::Repeated(positions) => {
                     let number = 1_000_000 * 2 + next * 10 + 1;
                     positions
                         .last()
@@ -222,7 +225,7 @@ async fn check_survivors(log: &dyn Recorder, appends: u64) {
     // Appends are judged as before: a repeat, a taken id, a version, a query.
     let last = u128::from(appends) * 10;
     let repeat = send(log, append_of([last, last + 1])).await;
-    assert!(matches!(repeat, Outcome::Repeated(_)), "{repeat:?}");
+    assert!(matches!(repeat, AppendOutcome::Repeated(_)), "{repeat:?}");
     for refused in [
         append_of([5, last]),
         append_of([5]).condition(stream_at("dog/1", appends - 1)),
@@ -230,7 +233,7 @@ async fn check_survivors(log: &dyn Recorder, appends: u64) {
         append_of([5]).processed_range(processed("f@1", end - 5, end)),
     ] {
         let outcome = send(log, refused).await;
-        assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+        assert!(matches!(outcome, AppendOutcome::Conflict(_)), "{outcome:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, event, head, log_id, numbers, open,
+    AppendOutcome, LOG, Scene, append_of, append_to, at_once, event, head, log_id, numbers, open,
     processed, record, send, soon, stream_at, version,
 };
 use super::subject::Subject;
@@ -124,7 +124,7 @@ pub async fn a_log_is_born_once<S: Subject>() {
     let reader = reader.open_read_only("cats").await.expect("the log opens");
     assert_eq!(reader.log_id().await.expect("is read"), None);
     let refused = send(&*reader, append_of([1])).await;
-    assert_eq!(refused, Outcome::Invalid, "a reader does not write");
+    assert_eq!(refused, AppendOutcome::Invalid, "a reader does not write");
     let refused = reader.drop_snapshots("cat/1").await;
     assert!(
         matches!(refused, Err(RecordError::Invalid(_))),

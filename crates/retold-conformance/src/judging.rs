@@ -4,8 +4,9 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, event_id, event_of,
-    events, head, log_id, numbers, position, processed, record, refuse, send, stream_at, version,
+    AppendOutcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, event_id,
+    event_of, events, head, log_id, numbers, position, processed, record, refuse, send, stream_at,
+    version,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -36,7 +37,7 @@ pub async fn append_is_judged_in_one_order<S: Subject>() {
 }
 
 /// The first mistake of an append, the append, and its outcome.
-type Mistake = (&'static str, Append, Outcome);
+type Mistake = (&'static str, Append, AppendOutcome);
 
 /// Appends with a mistake and, in addition, a condition that does not hold.
 fn mistakes_before_conditions() -> Vec<Mistake> {
@@ -49,23 +50,23 @@ fn mistakes_before_conditions() -> Vec<Mistake> {
     };
     let taken = |number, at| {
         let (id, position) = (event_id(number), position(at));
-        Outcome::Conflict(Conflict::EventId { id, position })
+        AppendOutcome::Conflict(Conflict::EventId { id, position })
     };
     let rows = [
         (
             "an invalid append, before its processed range",
             append_of([9, 9]).processed_range(wrong_range.clone()),
-            Outcome::Invalid,
+            AppendOutcome::Invalid,
         ),
         (
             "two conditions on one stream, before all checks of the log",
             append_of([3]).condition(stream_at("dog/1", 3)),
-            Outcome::Invalid,
+            AppendOutcome::Invalid,
         ),
         (
             "a processed range, before ids and conditions; never a repeat",
             append_to("dog/1", [1, 2]).processed_range(wrong_range),
-            Outcome::Conflict(checkpoint),
+            AppendOutcome::Conflict(checkpoint),
         ),
         (
             "ids, if the processed range joins",
@@ -75,7 +76,7 @@ fn mistakes_before_conditions() -> Vec<Mistake> {
         (
             "a repeat, before conditions",
             append_of([1, 2]),
-            Outcome::Repeated(Positions::new(position(1), 2)),
+            AppendOutcome::Repeated(Positions::new(position(1), 2)),
         ),
         (
             "an id, before conditions; the first of several in the order of the append",
@@ -94,7 +95,7 @@ fn mistakes_in_conditions() -> Vec<Mistake> {
     let late_query = Condition::none_match_after(Query::All, position(1000).into());
     let append =
         |conditions: &[&Condition]| append_of([9]).conditions(conditions.iter().copied().cloned());
-    let stream = Outcome::Conflict(Conflict::Stream {
+    let stream = AppendOutcome::Conflict(Conflict::Stream {
         stream: "dog/1".into(),
         expected: ExpectedVersion::At(version(7)),
         actual: Some(version(3)),
@@ -102,7 +103,7 @@ fn mistakes_in_conditions() -> Vec<Mistake> {
     });
     let found = |condition| {
         let found = checkpoint(1, 1);
-        Outcome::Conflict(Conflict::Query { condition, found })
+        AppendOutcome::Conflict(Conflict::Query { condition, found })
     };
     let (right, other) = (stream_at("dog/1", 3), stream_at("dog/2", 1));
     vec![
@@ -124,7 +125,7 @@ fn mistakes_in_conditions() -> Vec<Mistake> {
         (
             "an `after` beyond the head in its turn: before a conflict",
             append(&[&late_query, &wrong_stream]),
-            Outcome::Invalid,
+            AppendOutcome::Invalid,
         ),
     ]
 }
@@ -286,15 +287,15 @@ async fn chains_hold_together<S: Subject>(scene: &Scene<S>) {
             };
             let there = ids.iter().position(|id| *id == event_id(own));
             match (outcome, there) {
-                (Outcome::Recorded(_), Some(there)) if own == number(at) => {
+                (AppendOutcome::Recorded(_), Some(there)) if own == number(at) => {
                     assert_eq!(
                         ids[there - 1],
                         event_id(number(at - 1)),
                         "{stream:?}: {ids:?}"
                     );
                 }
-                (Outcome::Recorded(_), Some(_)) => {}
-                (Outcome::Conflict(Conflict::Stream { .. }), None) => {}
+                (AppendOutcome::Recorded(_), Some(_)) => {}
+                (AppendOutcome::Conflict(Conflict::Stream { .. }), None) => {}
                 (outcome, there) => panic!("{own} of {stream:?}: {outcome:?} and {there:?}"),
             }
         }
@@ -316,8 +317,8 @@ async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
                 let append = append_to("dog/race", [number]);
                 let append = append.condition(stream_at("dog/race", expected));
                 match send(&*log, append).await {
-                    Outcome::Recorded(_) => won.push(expected),
-                    Outcome::Conflict(Conflict::Stream { actual, .. }) => {
+                    AppendOutcome::Recorded(_) => won.push(expected),
+                    AppendOutcome::Conflict(Conflict::Stream { actual, .. }) => {
                         assert!(actual > retold_core::recording::Version::new(expected));
                     }
                     other => panic!("a race for a version resulted in {other:?}"),
@@ -462,8 +463,8 @@ async fn deciders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
                 let condition = Condition::none_match(Query::tag(tag.as_str()));
                 let append = Append::of([event(number).tag(tag.as_str())]).condition(condition);
                 match send(&*log, append).await {
-                    Outcome::Recorded(_) => won += 1,
-                    Outcome::Conflict(Conflict::Query { .. }) => {}
+                    AppendOutcome::Recorded(_) => won += 1,
+                    AppendOutcome::Conflict(Conflict::Query { .. }) => {}
                     other => panic!("a race for a seat resulted in {other:?}"),
                 }
             }
@@ -489,7 +490,7 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
     .await;
     let before = head(log).await;
 
-    let repeated = |first, count| Outcome::Repeated(Positions::new(position(first), count));
+    let repeated = |first, count| AppendOutcome::Repeated(Positions::new(position(first), count));
     assert_eq!(send(log, append_to("dog/1", [1])).await, repeated(1, 1));
     assert_eq!(
         send(log, append_to("dog/1", [2, 3, 4])).await,
@@ -547,17 +548,17 @@ async fn retries_meet<S: Subject>(scene: &Scene<S>) {
         };
         tasks.push(task.boxed());
     }
-    let outcomes = at_once::<S, Vec<Outcome>>(tasks).await;
+    let outcomes = at_once::<S, Vec<AppendOutcome>>(tasks).await;
     for round in 0..8 {
         let mut positions = Vec::new();
         let mut recorded = 0;
         for outcomes in &outcomes {
             match &outcomes[round] {
-                Outcome::Recorded(at) => {
+                AppendOutcome::Recorded(at) => {
                     recorded += 1;
                     positions.push(*at);
                 }
-                Outcome::Repeated(at) => positions.push(*at),
+                AppendOutcome::Repeated(at) => positions.push(*at),
                 other => panic!("a retry resulted in {other:?}"),
             }
         }

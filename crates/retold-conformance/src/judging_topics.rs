@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    Outcome, Scene, append_of, at_once, conflict, event, head, open, record, send, stream_at,
+    AppendOutcome, Scene, append_of, at_once, conflict, event, head, open, record, send, stream_at,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -75,8 +75,8 @@ async fn racing_topics_exclude_each_other<S: Subject>(scene: &Scene<S>) {
                 });
                 for outcome in futures_util::future::join_all(sends).await {
                     match outcome {
-                        Outcome::Recorded(_) => won += 1,
-                        Outcome::Conflict(Conflict::Topics { expected, actual }) => {
+                        AppendOutcome::Recorded(_) => won += 1,
+                        AppendOutcome::Conflict(Conflict::Topics { expected, actual }) => {
                             assert!(expected != actual, "the count has changed");
                         }
                         other => panic!("a race for the next topic resulted in {other:?}"),

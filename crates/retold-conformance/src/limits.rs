@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, checkpoint, event, event_id, event_of, head, log_id,
-    numbers, open, position, processed, read, read_stream, record, refuse, send, stream_at,
+    AppendOutcome, LOG, Scene, append_of, append_to, checkpoint, event, event_id, event_of, head,
+    log_id, numbers, open, position, processed, read, read_stream, record, refuse, send, stream_at,
 };
 use super::subject::Subject;
 use retold_core::recording::Append;
@@ -195,7 +195,7 @@ async fn check_queries(log: &dyn Recorder) {
     let page = read(log, LogRead::of(query.clone()).backward().limit(1)).await;
     assert_eq!(numbers(&page.events), [20]);
     let outcome = send(log, append(21, query)).await;
-    assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+    assert!(matches!(outcome, AppendOutcome::Conflict(_)), "{outcome:?}");
 }
 
 async fn check_counts(log: &dyn Recorder) {

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use super::dropping::poll_at_most;
 use super::history::{Operation, Specification, linearize};
 use super::scene::{
-    LOG, Outcome, Scene, at_once, event_of, head, log_id, open, outcome, processed, read,
+    AppendOutcome, LOG, Scene, at_once, event_of, head, log_id, open, outcome, processed, read,
     read_stream, seed, send,
 };
 use super::subject::Subject;
@@ -49,7 +49,8 @@ pub async fn concurrent_operations_are_linearizable<S: Subject>() {
         }
         let history = live(&scene, number, seed).await;
         let lost = |it: &&LogOperation| {
-            let conflict = |answer: &Answer| matches!(answer, Answer::Append(Outcome::Conflict(_)));
+            let conflict =
+                |answer: &Answer| matches!(answer, Answer::Append(AppendOutcome::Conflict(_)));
             it.answer
                 .as_ref()
                 .is_some_and(|(answer, _)| conflict(answer))
@@ -78,7 +79,7 @@ enum Call {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Answer {
-    Append(Outcome),
+    Append(AppendOutcome),
     Head(Head),
     Page(Vec<Checkpoint>, Option<Checkpoint>),
     Checkpoint(Option<Checkpoint>),
@@ -113,7 +114,7 @@ impl Specification for LogSpecification {
                     .log
                     .append(append, &Limits::DEFAULT, Timestamp::default());
                 let outcome = outcome(result);
-                if let Outcome::Recorded(_) = outcome {
+                if let AppendOutcome::Recorded(_) = outcome {
                     self.ids.extend(append.new_events().iter().map(|it| it.id));
                 }
                 Answer::Append(outcome)
@@ -271,15 +272,20 @@ impl Caller {
             (_, Answer::Page(_, read_to)) => {
                 self.log = read_to.map(|checkpoint| checkpoint.position)
             }
-            (_, Answer::Append(Outcome::Conflict(Conflict::Stream { actual, .. }))) => {
+            (_, Answer::Append(AppendOutcome::Conflict(Conflict::Stream { actual, .. }))) => {
                 self.stream = ExpectedVersion::seen(*actual);
             }
-            (_, Answer::Append(Outcome::Conflict(Conflict::Query { found, .. }))) => {
+            (_, Answer::Append(AppendOutcome::Conflict(Conflict::Query { found, .. }))) => {
                 self.log = Some(found.position);
             }
-            (_, Answer::Append(Outcome::Conflict(Conflict::Checkpoint { checkpoint, .. })))
+            (
+                _,
+                Answer::Append(AppendOutcome::Conflict(Conflict::Checkpoint {
+                    checkpoint, ..
+                })),
+            )
             | (_, Answer::Checkpoint(checkpoint)) => self.checkpoint = number(checkpoint),
-            (Call::Append(append), Answer::Append(Outcome::Recorded(_))) => {
+            (Call::Append(append), Answer::Append(AppendOutcome::Recorded(_))) => {
                 let mut ranges = append.processed_ranges().iter();
                 self.checkpoint = ranges
                     .next()

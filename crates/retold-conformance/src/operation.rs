@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::scene::{LOG, Outcome, outcome, without_wall_clock};
+use super::scene::{AppendOutcome, LOG, outcome, without_wall_clock};
 use retold_core::domain::Timestamp;
 use retold_core::recording::Append;
 use retold_core::recording::MemoryLog;
@@ -44,7 +44,7 @@ pub(super) enum Operation {
 /// The answer, without the times of recording and error texts, in which stores differ.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
-    Append(Outcome),
+    Append(AppendOutcome),
     Page(Page),
     Event(Option<StoredEvent>),
     Head(Head),

@@ -3,8 +3,8 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, conflict, event, event_of, head, record, send,
-    stream_at,
+    AppendOutcome, Scene, append_of, append_to, at_once, conflict, event, event_of, head, record,
+    send, stream_at,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -94,7 +94,7 @@ async fn write_at_once<S: Subject>(scene: &Scene<S>) {
                 }
                 let append = append_to(&stream, first..first + size);
                 match send(&*log, append).await {
-                    Outcome::Recorded(at) => {
+                    AppendOutcome::Recorded(at) => {
                         assert_eq!(u128::from(at.count()), size);
                         assert!(at.first() > last, "a later append has later positions");
                         last = at.last();

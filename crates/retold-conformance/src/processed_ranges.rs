@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, head, log_id,
+    AppendOutcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, head, log_id,
     numbers, position, processed, record, refuse, send, stream_events,
 };
 use super::subject::Subject;
@@ -96,7 +96,7 @@ async fn check_several_in_one_append<S: Subject>(scene: &Scene<S>) {
     let joined = of_three(processed("a@1", 10, 12));
     let before = head(log).await;
     let outcome = send(log, joined.clone()).await;
-    assert_eq!(outcome, Outcome::Recorded(Positions::NONE));
+    assert_eq!(outcome, AppendOutcome::Recorded(Positions::NONE));
     let after = head(log).await;
     assert_eq!(after.checkpoint, before.checkpoint);
     assert_eq!(
@@ -229,7 +229,8 @@ async fn followers_exclude_each_other<S: Subject>(scene: &Scene<S>) {
                 let effect = append_to(&format!("effect/{done}"), [number]);
                 let append = effect.processed_range(processed("a@1", done, done + 1));
                 match send(&*log, append).await {
-                    Outcome::Recorded(_) | Outcome::Conflict(Conflict::Checkpoint { .. }) => {}
+                    AppendOutcome::Recorded(_)
+                    | AppendOutcome::Conflict(Conflict::Checkpoint { .. }) => {}
                     other => panic!("a race of followers resulted in {other:?}"),
                 }
             }

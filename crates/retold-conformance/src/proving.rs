@@ -1,7 +1,7 @@
 //! Rule 20: a read after a checkpoint returns a page only if the log has the event of the
 //! checkpoint at that position.
 
-use super::reading::{Expected, check_page, six_events};
+use super::reading::{ExpectedPage, check_page, six_events};
 use super::scene::{
     LOG, Scene, append_to, checkpoint, position, read, read_stream, record, version,
 };
@@ -51,7 +51,7 @@ async fn check_pages(log: &dyn Recorder) {
     use PageEnd::{Complete, Full};
     let after = |at, number| LogRead::new().after_checkpoint(checkpoint(at, number));
     let tag = |at, number| LogRead::of(Query::tag("tag")).after_checkpoint(checkpoint(at, number));
-    let rows: Vec<(LogRead, Expected<'_>)> = vec![
+    let rows: Vec<(LogRead, ExpectedPage<'_>)> = vec![
         (
             LogRead::new().after_checkpoint(None).limit(1),
             (&[1], 1, Full),
@@ -101,7 +101,7 @@ async fn check_stream_pages(log: &dyn Recorder) {
         StreamRead::new("dog/1")
             .after_checkpoint(Some(version(number)), Some(checkpoint(at, event)))
     };
-    let rows: Vec<(StreamRead, Expected<'_>)> = vec![
+    let rows: Vec<(StreamRead, ExpectedPage<'_>)> = vec![
         (after(1, 1, 1), (&[3, 6], 6, Complete)),
         (after(1, 1, 1).limit(1), (&[3], 3, Full)),
         (after(3, 6, 6), (&[], 6, Complete)),

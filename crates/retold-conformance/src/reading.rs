@@ -3,8 +3,8 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    LOG, Outcome, Scene, append_of, append_to, at_once, checkpoint, conflict, event, event_id,
-    event_of, head, log_id, numbers, position, read, read_all, read_stream, record, send,
+    AppendOutcome, LOG, Scene, append_of, append_to, at_once, checkpoint, conflict, event,
+    event_id, event_of, head, log_id, numbers, position, read, read_all, read_stream, record, send,
     stream_at, stream_events, version,
 };
 use super::subject::Subject;
@@ -17,9 +17,9 @@ use retold_core::recording::{Head, LogRead, Page, PageEnd, RangeRead, Recorder, 
 use retold_core::recording::{Query, QueryItem};
 
 /// An expected page: the numbers of its events, the position that it read to, its end.
-pub(super) type Expected<'a> = (&'a [u128], u64, PageEnd);
+pub(super) type ExpectedPage<'a> = (&'a [u128], u64, PageEnd);
 
-pub(super) fn check_page(what: &str, page: &Page, (events, read_to, end): Expected<'_>) {
+pub(super) fn check_page(what: &str, page: &Page, (events, read_to, end): ExpectedPage<'_>) {
     let found = numbers(&page.events);
     let went = Position::number(page.read_to_position());
     assert_eq!(
@@ -62,7 +62,7 @@ async fn check_log_pages(log: &dyn Recorder) {
     use PageEnd::{Complete, Full};
     let all = LogRead::new;
     let at = position;
-    let rows: Vec<(LogRead, Expected<'_>)> = vec![
+    let rows: Vec<(LogRead, ExpectedPage<'_>)> = vec![
         (all(), (&[1, 2, 3, 4, 5, 6], 6, Complete)),
         (all().limit(usize::MAX), (&[1, 2, 3, 4, 5, 6], 6, Complete)),
         (all().limit(2), (&[1, 2], 2, Full)),
@@ -101,7 +101,7 @@ async fn check_filtered_pages(log: &dyn Recorder) {
     let both = Query::tag("tag").or(Query::item(
         QueryItem::new().stream("dog/1").topic("Dog.Barked"),
     ));
-    let rows: Vec<(LogRead, Expected<'_>)> = vec![
+    let rows: Vec<(LogRead, ExpectedPage<'_>)> = vec![
         (tag(), (&[2, 5], 6, Complete)),
         (tag().limit(1), (&[2], 2, Full)),
         (tag().limit(2), (&[2, 5], 5, Full)),
@@ -131,7 +131,7 @@ async fn check_stream_pages(log: &dyn Recorder) {
     use PageEnd::{Complete, Full};
     let dog = || StreamRead::new("dog/1");
     let at = version;
-    let rows: Vec<(StreamRead, Expected<'_>)> = vec![
+    let rows: Vec<(StreamRead, ExpectedPage<'_>)> = vec![
         (dog(), (&[1, 3, 6], 6, Complete)),
         (dog().limit(2), (&[1, 3], 3, Full)),
         (dog().limit(3), (&[1, 3, 6], 6, Full)),
@@ -211,7 +211,7 @@ pub async fn backward_reads_mirror_forward_reads<S: Subject>() {
     let all = || LogRead::new().backward();
     let tag = || LogRead::of(Query::tag("tag")).backward();
     let at = position;
-    let rows: Vec<(LogRead, Expected<'_>)> = vec![
+    let rows: Vec<(LogRead, ExpectedPage<'_>)> = vec![
         (all(), (&[6, 5, 4, 3, 2, 1], 6, Complete)),
         (all().limit(2), (&[6, 5], 6, Full)),
         (all().limit(6), (&[6, 5, 4, 3, 2, 1], 6, Full)),
@@ -234,7 +234,7 @@ pub async fn backward_reads_mirror_forward_reads<S: Subject>() {
     }
     let dog = || StreamRead::new("dog/1").backward();
     let at = version;
-    let rows: Vec<(StreamRead, Expected<'_>)> = vec![
+    let rows: Vec<(StreamRead, ExpectedPage<'_>)> = vec![
         (dog(), (&[6, 3, 1], 6, Complete)),
         (dog().limit(1), (&[6], 6, Full)),
         (dog().after(at(3)), (&[3, 1], 6, Complete)),
@@ -275,7 +275,7 @@ pub async fn a_read_sees_what_was_acknowledged<S: Subject>() {
         conflict(judge, stale).await;
         conflict(judge, append_of([1000 + id, id])).await;
         let repeat = send(judge, append_of([id])).await;
-        assert!(matches!(repeat, Outcome::Repeated(_)), "{repeat:?}");
+        assert!(matches!(repeat, AppendOutcome::Repeated(_)), "{repeat:?}");
     }
     threads_see_each_other(&scene).await;
 }

@@ -129,7 +129,7 @@ pub(super) fn processed(follower: &str, after: u64, to: u64) -> ProcessedRange {
 
 /// The outcome of an append, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum AppendOutcome {
     Recorded(Positions),
     Repeated(Positions),
     Conflict(Conflict),
@@ -139,26 +139,26 @@ pub(super) enum Outcome {
 }
 
 /// Converts the result of an append to its outcome.
-pub(super) fn outcome(result: Result<Appended, RecordError>) -> Outcome {
+pub(super) fn outcome(result: Result<Appended, RecordError>) -> AppendOutcome {
     match result {
-        Ok(Appended::Recorded(positions)) => Outcome::Recorded(positions),
-        Ok(Appended::Repeated(positions)) => Outcome::Repeated(positions),
-        Ok(other) => Outcome::Failed(format!("an outcome unknown to the suite: {other:?}")),
-        Err(RecordError::Conflict(conflict)) => Outcome::Conflict(conflict),
-        Err(RecordError::Invalid(_)) => Outcome::Invalid,
-        Err(error) => Outcome::Failed(error.to_string()),
+        Ok(Appended::Recorded(positions)) => AppendOutcome::Recorded(positions),
+        Ok(Appended::Repeated(positions)) => AppendOutcome::Repeated(positions),
+        Ok(other) => AppendOutcome::Failed(format!("an outcome unknown to the suite: {other:?}")),
+        Err(RecordError::Conflict(conflict)) => AppendOutcome::Conflict(conflict),
+        Err(RecordError::Invalid(_)) => AppendOutcome::Invalid,
+        Err(error) => AppendOutcome::Failed(error.to_string()),
     }
 }
 
 /// Appends, and returns the outcome.
-pub(super) async fn send(log: &dyn Recorder, append: Append) -> Outcome {
+pub(super) async fn send(log: &dyn Recorder, append: Append) -> AppendOutcome {
     outcome(log.append(append).await)
 }
 
 /// Appends what must be recorded; returns the number of its first position, 0 if it has no events.
 pub(super) async fn record(log: &dyn Recorder, append: Append) -> u64 {
     match send(log, append.clone()).await {
-        Outcome::Recorded(positions) => Position::number(positions.first()),
+        AppendOutcome::Recorded(positions) => Position::number(positions.first()),
         other => panic!("not recorded but {other:?}: {append:?}"),
     }
 }
@@ -166,7 +166,7 @@ pub(super) async fn record(log: &dyn Recorder, append: Append) -> u64 {
 /// Appends what must conflict; returns the conflict.
 pub(super) async fn conflict(log: &dyn Recorder, append: Append) -> Conflict {
     match send(log, append.clone()).await {
-        Outcome::Conflict(conflict) => conflict,
+        AppendOutcome::Conflict(conflict) => conflict,
         other => panic!("no conflict but {other:?}: {append:?}"),
     }
 }
@@ -174,7 +174,7 @@ pub(super) async fn conflict(log: &dyn Recorder, append: Append) -> Conflict {
 /// Appends what must be invalid.
 pub(super) async fn refuse(log: &dyn Recorder, append: Append, why: &str) {
     let outcome = send(log, append).await;
-    assert_eq!(outcome, Outcome::Invalid, "{why} must be refused");
+    assert_eq!(outcome, AppendOutcome::Invalid, "{why} must be refused");
 }
 
 /// Returns the head of the log.

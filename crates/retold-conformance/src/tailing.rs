@@ -5,8 +5,8 @@ use futures_util::FutureExt;
 
 use super::dropping::poll_at_most;
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, event, event_id, head, read, record, seed, send,
-    soon, stream_at, stream_events,
+    AppendOutcome, Scene, append_of, append_to, at_once, event, event_id, head, read, record, seed,
+    send, soon, stream_at, stream_events,
 };
 use super::subject::Subject;
 use super::whole::{check_positions, whole};
@@ -32,7 +32,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
     for writer in 0..WRITERS {
         let log = scene.another_handle().await;
         let random = Rng::with_seed(seed ^ writer as u64);
-        let task = async move { Seen::Reported(write(&*log, writer as u128, random).await) };
+        let task = async move { TaskResult::Reported(write(&*log, writer as u128, random).await) };
         tasks.push(task.boxed());
     }
     let reads = [
@@ -47,15 +47,15 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
     ];
     for (tail, pace) in reads.clone() {
         let log = scene.another_handle().await;
-        let task = async move { Seen::Checkpoints(follow(&*log, tail, pace).await) };
+        let task = async move { TaskResult::Checkpoints(follow(&*log, tail, pace).await) };
         tasks.push(task.boxed());
     }
-    let seen = soon("writers and readers end", at_once::<S, Seen>(tasks)).await;
+    let seen = soon("writers and readers end", at_once::<S, TaskResult>(tasks)).await;
 
     let committed = whole(&*scene.log).await;
     check_positions(&committed);
     for seen in &seen[..WRITERS] {
-        let Seen::Reported(reported) = seen else {
+        let TaskResult::Reported(reported) = seen else {
             unreachable!("writers come first")
         };
         for (first, positions) in reported {
@@ -70,7 +70,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
         }
     }
     for ((tail, _), seen) in reads.iter().zip(&seen[WRITERS..]) {
-        let Seen::Checkpoints(seen) = seen else {
+        let TaskResult::Checkpoints(seen) = seen else {
             unreachable!("readers come last")
         };
         let expected = committed.iter().filter(|it| tail.query.matches(it));
@@ -80,7 +80,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
 }
 
 /// The result of a task: a writer's positions, or the events that a reader saw.
-enum Seen {
+enum TaskResult {
     Reported(Vec<(u128, Positions)>),
     Checkpoints(Vec<Checkpoint>),
 }
@@ -109,17 +109,17 @@ async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, 
             1 => {
                 let append = append.condition(stream_at("dog/never", 3));
                 let outcome = send(log, append).await;
-                assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+                assert!(matches!(outcome, AppendOutcome::Conflict(_)), "{outcome:?}");
             }
             // A mistake, and an id that is taken, at the end of many.
             2 => {
                 let outcome = send(log, append.clone().event(event(first))).await;
-                assert_eq!(outcome, Outcome::Invalid);
+                assert_eq!(outcome, AppendOutcome::Invalid);
                 let outcome = send(log, append.event(event(0))).await;
-                assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+                assert!(matches!(outcome, AppendOutcome::Conflict(_)), "{outcome:?}");
             }
             _ => match send(log, append).await {
-                Outcome::Recorded(positions) => reported.push((first, positions)),
+                AppendOutcome::Recorded(positions) => reported.push((first, positions)),
                 other => panic!("an append without conditions resulted in {other:?}"),
             },
         }

@@ -66,5 +66,5 @@ pub use self::recorder::{
 };
 pub use self::snapshot::StoredSnapshot;
 pub use self::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
-pub use self::stored_event::{Place, StoredEvent, StoredEventParts, pack_tags};
-pub use self::verify::{Progress, Report, Stage, verify_log};
+pub use self::stored_event::{AppendPlace, StoredEvent, StoredEventParts, pack_tags};
+pub use self::verify::{VerifyProgress, VerifyReport, VerifyStage, verify_log};

@@ -30,7 +30,7 @@ pub use self::confluence::{
     compare_runs, events_by_key, first_difference,
 };
 pub use self::follower_retelling::{FollowerRetelling, RetellingProgress};
-pub use self::report::{Difference, Facts, FollowerReport, Shown};
+pub use self::report::{Difference, Facts, FollowerReport, ShownEvent};
 pub use self::system_simulation::SystemSimulation;
 pub use self::whole::{WholeReport, retell_whole};
 

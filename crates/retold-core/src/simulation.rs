@@ -71,7 +71,7 @@ mod scheduler;
 mod seeds;
 
 pub use self::actor::Process;
-pub use self::failure::Failure;
+pub use self::failure::SimulationFailure;
 pub use self::fault::{CHANCE_WHOLE, Fault, Faults};
 pub use self::simulated_store::SimulatedStore;
 pub use self::simulated_timer::SimulatedTimer;
@@ -209,10 +209,10 @@ impl Simulation {
     ///
     /// # Errors
     ///
-    /// [`Failure`] if an actor panics, if actors wait forever for something other than a log (a
-    /// deadlock), or if the calm ends without progress or exceeds
-    /// [`CALM_STEPS_MAX`]. The run cannot be continued then.
-    pub fn run(&mut self) -> Result<Report, Failure> {
+    /// [`SimulationFailure`] if an actor panics, if actors wait forever for something other than a
+    /// log (a deadlock), or if the calm ends without progress or exceeds [`CALM_STEPS_MAX`]. The
+    /// run cannot be continued then.
+    pub fn run(&mut self) -> Result<SimulationReport, SimulationFailure> {
         match self.run_to_rest() {
             Ok(()) => Ok(self.report()),
             Err(reason) => Err(self.failure(reason)),
@@ -258,8 +258,8 @@ impl Simulation {
     }
 
     /// Returns a report of the run up to now.
-    pub fn report(&self) -> Report {
-        Report {
+    pub fn report(&self) -> SimulationReport {
+        SimulationReport {
             steps: self.scheduler.steps,
             fault_counts: self.scheduler.fault_counts,
             fingerprint: self.scheduler.trace.fingerprint(),
@@ -272,8 +272,8 @@ impl Simulation {
     }
 
     /// Creates a failure of this run, for a problem that the test found.
-    pub fn failure(&self, reason: impl Into<String>) -> Failure {
-        Failure {
+    pub fn failure(&self, reason: impl Into<String>) -> SimulationFailure {
+        SimulationFailure {
             seed: self.seed(),
             reason: reason.into(),
             steps: self.scheduler.steps,
@@ -302,13 +302,13 @@ impl Wake for Woken {
 
 /// A summary of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct SimulationReport {
     steps: u64,
     fault_counts: [u64; Fault::ALL.len()],
     fingerprint: u64,
 }
 
-impl Report {
+impl SimulationReport {
     /// Returns the number of steps that were made.
     pub fn steps(&self) -> u64 {
         self.steps

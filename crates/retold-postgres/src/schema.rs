@@ -9,7 +9,7 @@ use crate::access::Access;
 use crate::error::{Refusal, of_statement};
 use crate::options::ANSWER_WAIT_MAX;
 use crate::server::connection::{Connection, in_schema};
-use crate::server::place::Place;
+use crate::server::place::ServerPlace;
 use crate::server::roles::{reader_role, writer_role};
 use crate::sql_text::{check_schema, dollar_mark, quote, shell_word};
 
@@ -80,7 +80,10 @@ pub fn schema_sql(schema: &str) -> Result<String, Invalid> {
 ///
 /// `Invalid` for a schema of another version, a database whose encoding is not UTF-8, or a role
 /// that is not allowed to create the schema or write to it; `Unavailable`.
-pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(), RecordError> {
+pub(crate) async fn make(
+    connection: &mut Connection,
+    place: &ServerPlace,
+) -> Result<(), RecordError> {
     const WHAT: &str = "creating the schema of the store";
     check_encoding(connection).await?;
     if check(connection, place, Access::ReadWrite).await? {
@@ -107,7 +110,7 @@ pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(
 /// Returns the error about a missing schema, with the commands that create it.
 async fn may_not_make(
     connection: &mut Connection,
-    place: &Place,
+    place: &ServerPlace,
 ) -> Result<RecordError, RecordError> {
     const WHAT: &str = "asking for the name of the role";
     let sql = "SELECT current_user::text, current_database()::text";
@@ -127,13 +130,21 @@ async fn may_not_make(
     )))
 }
 
-async fn make_now(connection: &mut Connection, place: &Place, sql: &str) -> Result<(), Error> {
+async fn make_now(
+    connection: &mut Connection,
+    place: &ServerPlace,
+    sql: &str,
+) -> Result<(), Error> {
     let transaction = connection.client.transaction().await?;
     make_in(&transaction, place, sql).await?;
     transaction.commit().await
 }
 
-async fn make_in(transaction: &Transaction<'_>, place: &Place, sql: &str) -> Result<(), Error> {
+async fn make_in(
+    transaction: &Transaction<'_>,
+    place: &ServerPlace,
+    sql: &str,
+) -> Result<(), Error> {
     let lock = "SELECT pg_advisory_xact_lock($1)";
     transaction.execute(lock, &[&SCHEMA_LOCK]).await?;
     // Another process may have created it just now.
@@ -164,7 +175,7 @@ const FOUND: &str =
 /// `Invalid` for another version, or if the role lacks the rights; `Unavailable`.
 pub(crate) async fn check(
     connection: &mut Connection,
-    place: &Place,
+    place: &ServerPlace,
     access: Access,
 ) -> Result<bool, RecordError> {
     const WHAT: &str = "looking for the schema of the store";

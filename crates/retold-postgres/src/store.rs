@@ -24,7 +24,7 @@ use crate::projection::views::PostgresViews;
 use crate::projection::{Home, check_word};
 use crate::reading::verify;
 use crate::recorder::PostgresRecorder;
-use crate::server::place::Place;
+use crate::server::place::ServerPlace;
 use crate::server::pool::Pool;
 use crate::server::runtime::{StoreRuntime, within};
 use crate::server::work::Purpose;
@@ -194,7 +194,7 @@ impl PostgresStore {
         access: Access,
         inline: InlineProjections,
     ) -> Result<Self, RecordError> {
-        let place = Place::new(url, options)?;
+        let place = ServerPlace::new(url, options)?;
         let runtime = StoreRuntime::share()?;
         let inline = Inline::new(inline, &place, &runtime);
         let logs = Arc::<Logs>::default();

@@ -12,7 +12,7 @@
 //!
 //! The store fulfills the whole contract of [`Recorder`](retold_core::recording::Recorder),
 //! including between several processes on one file, and after `kill -9` at any moment. By default
-//! an append is acknowledged when it is on disk; [`Durability`] describes the weaker option.
+//! an append is acknowledged when it is on disk; [`SqliteDurability`] describes the weaker option.
 //! Triggers protect the recorded data: SQL that would change or delete an event is refused.
 //!
 //! # Views
@@ -60,9 +60,9 @@ mod views;
 mod store;
 
 pub use self::options::{
-    BUSY_WAIT_MAX, Durability, FILE_MODE, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL,
-    POLL_INTERVAL_IDLE, POLL_QUICK_FOR, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX, QUEUE_WAIT_MAX,
-    READERS_MAX, SqliteOptions, VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
+    BUSY_WAIT_MAX, FILE_MODE, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, POLL_INTERVAL_IDLE,
+    POLL_QUICK_FOR, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX,
+    SqliteDurability, SqliteOptions, VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
 pub use self::projection::inline::InlineProjections;
 pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};

@@ -77,7 +77,7 @@ pub(crate) fn check_file_mode(mode: u32) -> Result<(), Invalid> {
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Durability {
+pub enum SqliteDurability {
     /// After its bytes are on disk (`synchronous=FULL`): an acknowledged event survives a power
     /// cut.
     #[default]
@@ -92,7 +92,7 @@ pub enum Durability {
 /// up to [`BUSY_WAIT_MAX`] for other processes that write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
-    pub(crate) durability: Durability,
+    pub(crate) durability: SqliteDurability,
     pub(crate) busy_wait_max: Duration,
     pub(crate) file_size_max: Option<u64>,
     pub(crate) wal_size_max: u64,
@@ -103,7 +103,7 @@ impl SqliteOptions {
     /// Returns the default options.
     pub fn new() -> Self {
         Self {
-            durability: Durability::Full,
+            durability: SqliteDurability::Full,
             busy_wait_max: BUSY_WAIT_MAX,
             file_size_max: None,
             wal_size_max: WAL_SIZE_MAX,
@@ -126,7 +126,7 @@ impl SqliteOptions {
 
     /// Sets when an append is acknowledged.
     #[must_use]
-    pub fn durability(mut self, durability: Durability) -> Self {
+    pub fn durability(mut self, durability: SqliteDurability) -> Self {
         self.durability = durability;
         self
     }

@@ -6,7 +6,7 @@ use retold_core::recording::{Corrupt, OwnProcess, RecordError};
 
 use crate::birth::birth_of;
 use crate::error::before_commit;
-use crate::file::connection::Place;
+use crate::file::connection::FilePlace;
 use crate::file::log::{Born, Log};
 use crate::reading::readers::Readers;
 use crate::writing::alarm::Alarm;
@@ -17,7 +17,7 @@ use crate::writing::writer::Writer;
 /// State that recorders share with their store.
 pub(crate) struct Shared {
     pub(crate) process: Arc<OwnProcess>,
-    pub(crate) place: Place,
+    pub(crate) place: FilePlace,
     /// `None` for a store that was opened for reading only.
     pub(crate) writer: Option<Arc<Writer>>,
     pub(crate) readers: Readers,

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::birth::bear;
 use crate::error::before_commit;
-use crate::file::connection::Place;
+use crate::file::connection::FilePlace;
 use crate::file::head::uuid;
 use crate::file::wal::Wal;
 use crate::file::{schema, wal};
@@ -114,7 +114,7 @@ impl SqliteStore {
         inline: InlineProjections,
     ) -> Result<Self, RecordError> {
         inline.check()?;
-        let place = Place::writable(path.as_ref())?;
+        let place = FilePlace::writable(path.as_ref())?;
         // Before SQLite has written to it.
         let damage = wal::find_damage(&place.wal_path());
         let mut conn = place.open_writer(options)?;
@@ -157,7 +157,7 @@ impl SqliteStore {
     /// As for [`open`](Self::open); `Invalid` also for an empty file, `Unavailable` for a missing
     /// one.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RecordError> {
-        let mut place = Place::read_only(path.as_ref())?;
+        let mut place = FilePlace::read_only(path.as_ref())?;
         let busy_wait_max = SqliteOptions::new().busy_wait_max;
         let damage = wal::find_damage(&place.wal_path());
         let first = place.open_first_reader(busy_wait_max)?;
@@ -175,7 +175,7 @@ impl SqliteStore {
 
     fn with(
         process: Arc<OwnProcess>,
-        place: Place,
+        place: FilePlace,
         writing: Option<(Arc<Writer>, Wal, Watermark)>,
         readers: Readers,
         (alarm, logs): (Arc<Alarm>, Arc<Logs>),
@@ -281,7 +281,7 @@ fn differences(conn: &Connection) -> Result<Vec<schema::Difference>, RecordError
 /// logs.
 fn find_problems(
     conn: &Connection,
-    place: &Place,
+    place: &FilePlace,
     differences: &[schema::Difference],
 ) -> Result<Vec<Corrupt>, RecordError> {
     let mut found: Vec<Corrupt> = differences.iter().map(Corrupt::from).collect();
@@ -294,7 +294,7 @@ fn find_problems(
 }
 
 /// Logs the problems of the files at the time of opening.
-fn announce(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
+fn announce(place: &FilePlace, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
     let found: Vec<Corrupt> = damage.into_iter().chain(missing).collect();
     for finding in &found {
         tracing::error!(path = %place.path().display(), "{finding}");

@@ -15,7 +15,7 @@ use retold_core::recording::{
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{before_commit, of_commit};
-use crate::file::connection::Place;
+use crate::file::connection::FilePlace;
 use crate::options::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
 use crate::projection::{Declared, Halt, Sqlite, SqliteTables, guard_commits};
 use crate::reading::readers::Reader;
@@ -69,7 +69,7 @@ enum Home {
 }
 
 struct OwnFile {
-    place: Place,
+    place: FilePlace,
     conn: Mutex<Connection>,
 }
 
@@ -95,7 +95,7 @@ impl SqliteViews {
     /// As for [`open`](Self::open); `Invalid` also for a mode that
     /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) does not allow.
     pub fn open_with_mode(path: impl AsRef<Path>, mode: u32) -> Result<Self, RecordError> {
-        let place = Place::writable(path.as_ref())?;
+        let place = FilePlace::writable(path.as_ref())?;
         let mut conn = place.open_views(mode)?;
         guard_commits(&mut conn)
             .map_err(|error| before_commit("opening a file of views", error))?;
@@ -153,7 +153,7 @@ impl SqliteViews {
         Ok(opened)
     }
 
-    fn place(&self) -> &Place {
+    fn place(&self) -> &FilePlace {
         match &self.home {
             Home::Own(own) => &own.place,
             Home::Store(shared) => &shared.place,

@@ -1,11 +1,12 @@
 //! The blocking API: for programs, or parts of them, that are not asynchronous.
 //!
-//! [`Application`] has the method names of the asynchronous
-//! [`Application`](crate::application::Application). Commands are built the same way and run by
-//! [`wait`](Wait::wait) in place of `.await`; the other methods return their result directly:
+//! [`BlockingApplication`] has the method names of the asynchronous
+//! [`BlockingApplication`](crate::application::Application). Commands are built the same way and
+//! run by [`wait`](Wait::wait) in place of `.await`; the other methods return their result
+//! directly:
 //!
 //! ```
-//! use retold::blocking::{Application, Wait, WaitEach};
+//! use retold::blocking::{BlockingApplication, Wait, WaitEach};
 //! use retold::prelude::{Aggregate, Apply, Deserialize, Event, Serialize};
 //!
 //! # #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
@@ -22,7 +23,7 @@
 //! #     }
 //! # }
 //! fn main() -> retold::Result<()> {
-//!     let school = Application::open("school", "memory:blocking-dogs")?;
+//!     let school = BlockingApplication::open("school", "memory:blocking-dogs")?;
 //!     let fido = school.create::<Dog>(DogEvent::Registered { name: "Fido".into() }).wait()?;
 //!     school.execute(fido, |_| DogEvent::TrickAdded { trick: "roll over".into() }).wait()?;
 //!     assert_eq!(school.get(fido)?.state.tricks, ["roll over"]);
@@ -50,5 +51,5 @@ mod wait;
 
 mod application;
 
-pub use application::{Application, BlockingFace};
+pub use application::{BlockingApplication, BlockingExt};
 pub use wait::{Wait, WaitEach, Waited};

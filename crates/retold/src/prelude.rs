@@ -5,7 +5,7 @@
 //! [`Serialize`] must depend on `serde` itself.
 
 pub use crate::application::{Application, ExecuteError, Recorded, fold_of};
-pub use crate::blocking::BlockingFace;
+pub use crate::blocking::BlockingExt;
 pub use crate::domain::Decision;
 pub use crate::domain::Id;
 pub use crate::domain::Timestamp;

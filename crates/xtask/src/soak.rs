@@ -27,13 +27,13 @@ const ROUND_MAX: Duration = Duration::from_secs(30 * 60);
 const PROCESSED: &str = "all commands are done and everything is processed";
 
 /// Kinds of rounds, in the order in which they run.
-const KINDS: [Kind; 3] = [Kind::Postgres, Kind::Paxos, Kind::Sqlite];
+const KINDS: [SoakKind; 3] = [SoakKind::Postgres, SoakKind::Paxos, SoakKind::Sqlite];
 
 /// Flights of a round on SQLite, which has one writer at a time and is slower.
 const FLIGHTS_ON_SQLITE: &str = "6000";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum SoakKind {
     Postgres,
     Sqlite,
     Paxos,
@@ -111,20 +111,20 @@ impl Soak {
         it ^ (it >> 31)
     }
 
-    fn round(&mut self, number: usize, kind: Kind, seed: u64) -> Result<(), String> {
+    fn round(&mut self, number: usize, kind: SoakKind, seed: u64) -> Result<(), String> {
         let log = self.folder.join(format!("round-{number}.log"));
         let mut command = match kind {
-            Kind::Postgres => {
+            SoakKind::Postgres => {
                 let url = format!("{}&schema=round_{number}", self.server.url("postgres"));
                 self.demo(&url, seed)
             }
-            Kind::Sqlite => {
+            SoakKind::Sqlite => {
                 let file = self.folder.join(format!("round-{number}.db"));
                 let mut command = self.demo(&format!("sqlite:{}", file.display()), seed);
                 command.args(["--flights-max", FLIGHTS_ON_SQLITE]);
                 command
             }
-            Kind::Paxos => self.paxos(seed),
+            SoakKind::Paxos => self.paxos(seed),
         };
         let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let asides = output.try_clone().map_err(|error| error.to_string())?;
@@ -134,7 +134,7 @@ impl Soak {
     }
 
     /// Waits for a round to end, and crashes the server in the meantime.
-    fn watch(&mut self, child: Child, kind: Kind, log: &Path) -> Result<(), String> {
+    fn watch(&mut self, child: Child, kind: SoakKind, log: &Path) -> Result<(), String> {
         let mut round = Round(child);
         let begun = Instant::now();
         let mut crash_at = begun + self.pause();
@@ -148,7 +148,7 @@ impl Soak {
             if begun.elapsed() > ROUND_MAX {
                 return Err(format!("it hangs; see {}", log.display()));
             }
-            if kind == Kind::Postgres && Instant::now() >= crash_at {
+            if kind == SoakKind::Postgres && Instant::now() >= crash_at {
                 if !fs::read_to_string(log).is_ok_and(|it| it.contains(PROCESSED)) {
                     self.server.crash_and_restart()?;
                     self.crashes += 1;

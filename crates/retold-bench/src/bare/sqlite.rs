@@ -68,12 +68,12 @@ const SELECT_TOPIC: &str = select!(
 #[derive(Debug)]
 pub(crate) struct BareSqlite {
     connection: Connection,
-    names: Names,
+    names: BareKeys,
 }
 
 /// State that the loop keeps in memory.
 #[derive(Debug, Default)]
-struct Names {
+struct BareKeys {
     /// Key of the log.
     log: i64,
     position: i64,
@@ -109,9 +109,9 @@ impl BareSqlite {
         let log = connection.query_row("SELECT key FROM log WHERE name = ?", [log], |row| {
             row.get(0)
         })?;
-        let names = Names {
+        let names = BareKeys {
             log,
-            ..Names::default()
+            ..BareKeys::default()
         };
         Ok(Self { connection, names })
     }
@@ -194,7 +194,7 @@ impl<'a> Statements<'a> {
 
     fn insert(
         &mut self,
-        names: &mut Names,
+        names: &mut BareKeys,
         event: &NewEvent,
         (place_index, place_count): (usize, usize),
         now: Timestamp,
@@ -231,7 +231,7 @@ impl<'a> Statements<'a> {
     /// Returns the key of the event's stream and the version of the event in it.
     fn stream(
         &mut self,
-        names: &mut Names,
+        names: &mut BareKeys,
         event: &NewEvent,
     ) -> rusqlite::Result<Option<(i64, i64)>> {
         let Some(name) = &event.stream else {

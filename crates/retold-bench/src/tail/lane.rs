@@ -27,11 +27,11 @@ pub(super) fn lane_and_number(id: EventId) -> (usize, usize) {
 
 /// The numbers of a lane that were seen.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenNumbers {
     words: Vec<u64>,
 }
 
-impl Seen {
+impl SeenNumbers {
     /// Checkpoints a number as seen. Returns false if it was seen before.
     pub(super) fn insert(&mut self, number: usize) -> bool {
         let (word, bit) = (number / 64, 1 << (number % 64));
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn missing_and_duplicate_numbers_are_detected() {
-        let mut seen = Seen::default();
+        let mut seen = SeenNumbers::default();
         for number in [0, 1, 64, 3] {
             assert!(seen.insert(number));
         }

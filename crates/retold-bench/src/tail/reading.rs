@@ -6,7 +6,7 @@ use std::io::BufRead;
 use retold::recording::{EventId, LogRead, PageEnd, Position};
 use tokio::sync::oneshot;
 
-use super::lane::{LANES_PER_WRITER, Seen, lane_and_number};
+use super::lane::{LANES_PER_WRITER, SeenNumbers, lane_and_number};
 use super::writing::open_log;
 use crate::contender::Result;
 
@@ -23,7 +23,7 @@ struct Sight {
     skipped: u64,
     doubled: u64,
     order: u64,
-    lanes: Vec<Seen>,
+    lanes: Vec<SeenNumbers>,
 }
 
 impl Sight {
@@ -55,7 +55,9 @@ pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
     let mut end = end_by_parent()?;
     let mut sight = Sight::default();
     let lanes = writers * LANES_PER_WRITER;
-    sight.lanes.resize_with(lanes as usize, Seen::default);
+    sight
+        .lanes
+        .resize_with(lanes as usize, SeenNumbers::default);
     let (mut known, mut end_line): (u64, Option<Vec<u64>>) = (0, None);
     let mut read_to = None;
     loop {

@@ -23,7 +23,7 @@ const GROUP_SIZE: usize = 64;
 
 /// The kind of event that a writer appends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Shape {
+pub(crate) enum EventShape {
     /// An event in a stream.
     Plain,
     /// An event in a stream that must be at the version where the writer left it.
@@ -38,22 +38,22 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     let one = &bench.one_thread;
     let writers = |name, runtime, count, shape| writers(name, subject, runtime, count, shape);
     let mut contenders = vec![
-        writers("append-1", many, 1, Shape::Plain),
-        writers("append-8", many, 8, Shape::Plain),
-        writers("append-64", many, 64, Shape::Plain),
-        writers("append-1-current-thread", one, 1, Shape::Plain),
-        writers("append-64-current-thread", one, 64, Shape::Plain),
-        writers("append-stream-at", many, 1, Shape::StreamAt),
-        writers("append-none-match-tag", many, 1, Shape::NoneMatchTag),
-        writers("append-8-none-match-tag", many, 8, Shape::NoneMatchTag),
+        writers("append-1", many, 1, EventShape::Plain),
+        writers("append-8", many, 8, EventShape::Plain),
+        writers("append-64", many, 64, EventShape::Plain),
+        writers("append-1-current-thread", one, 1, EventShape::Plain),
+        writers("append-64-current-thread", one, 64, EventShape::Plain),
+        writers("append-stream-at", many, 1, EventShape::StreamAt),
+        writers("append-none-match-tag", many, 1, EventShape::NoneMatchTag),
+        writers("append-8-none-match-tag", many, 8, EventShape::NoneMatchTag),
     ];
     if let Some(label) = subject.bare_label() {
         let bare = |name, group, shape| bare(name, label, subject, many, group, shape);
         contenders.extend([
-            bare("append-1", 1, Shape::Plain),
-            bare("append-8", 8, Shape::Plain),
-            bare("append-64", GROUP_SIZE, Shape::Plain),
-            bare("append-none-match-tag", 1, Shape::NoneMatchTag),
+            bare("append-1", 1, EventShape::Plain),
+            bare("append-8", 8, EventShape::Plain),
+            bare("append-64", GROUP_SIZE, EventShape::Plain),
+            bare("append-none-match-tag", 1, EventShape::NoneMatchTag),
         ]);
     }
     contenders
@@ -64,7 +64,7 @@ fn writers<'a>(
     subject: &'a Subject,
     runtime: &'a Runtime,
     count: u64,
-    shape: Shape,
+    shape: EventShape,
 ) -> Contender<'a> {
     Contender::new(name, subject.label, "appends", move || {
         let open = || runtime.block_on(open_log(&subject.url(name)));
@@ -137,7 +137,7 @@ fn bare<'a>(
     subject: &'a Subject,
     runtime: &'a Runtime,
     group: usize,
-    shape: Shape,
+    shape: EventShape,
 ) -> Contender<'a> {
     Contender::new(name, label, "appends", move || {
         let url: StoreUrl = subject.url(&format!("bare-{name}"));
@@ -162,7 +162,7 @@ fn bare<'a>(
 #[derive(Debug)]
 pub(crate) struct Writer {
     id: u64,
-    shape: Shape,
+    shape: EventShape,
     /// Number of appended events.
     count: u64,
     /// The stream of the next event.
@@ -171,7 +171,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Creates a writer with its own streams.
-    pub(crate) fn new(id: u64, shape: Shape) -> Self {
+    pub(crate) fn new(id: u64, shape: EventShape) -> Self {
         Self {
             id,
             shape,
@@ -189,13 +189,13 @@ impl Writer {
         let event = plain_event(number, Arc::clone(&self.stream));
         self.count += 1;
         match self.shape {
-            Shape::Plain => Append::new().event(event),
-            Shape::StreamAt => {
+            EventShape::Plain => Append::new().event(event),
+            EventShape::StreamAt => {
                 let expected = ExpectedVersion::seen(Version::new(version));
                 let condition = Condition::stream_at(Arc::clone(&self.stream), expected);
                 Append::new().event(event).condition(condition)
             }
-            Shape::NoneMatchTag => {
+            EventShape::NoneMatchTag => {
                 let tag: Arc<str> = format!("request:{}", event.id).into();
                 let condition = Condition::none_match(Query::tag(Arc::clone(&tag)));
                 Append::new().event(event.tag(tag)).condition(condition)

@@ -31,7 +31,7 @@ const SMALL: Dataset = Dataset {
 
 /// The measured condition.
 #[derive(Clone, Copy, Debug)]
-enum Shape {
+enum ConditionShape {
     /// Only the condition that does not hold, as the baseline.
     Nothing,
     /// No event of a topic after the middle of the log; there are many before it.
@@ -44,12 +44,12 @@ enum Shape {
     TopicRefused,
 }
 
-const WORKLOADS: [(&str, Shape); 5] = [
-    ("condition-none", Shape::Nothing),
-    ("condition-topic-after", Shape::TopicAfter),
-    ("condition-topic-ever", Shape::TopicEver),
-    ("condition-tag-ever", Shape::TagEver),
-    ("condition-topic-refused", Shape::TopicRefused),
+const WORKLOADS: [(&str, ConditionShape); 5] = [
+    ("condition-none", ConditionShape::Nothing),
+    ("condition-topic-after", ConditionShape::TopicAfter),
+    ("condition-topic-ever", ConditionShape::TopicEver),
+    ("condition-tag-ever", ConditionShape::TagEver),
+    ("condition-topic-refused", ConditionShape::TopicRefused),
 ];
 
 /// Returns all workloads of this module on `subject`.
@@ -104,7 +104,7 @@ fn together<'a>(
         };
         let ids = FIRST_WRITER..FIRST_WRITER + CLIENT_COUNT;
         let mut writers: Vec<Writer> = ids
-            .map(|id| Writer::new(id, append::Shape::NoneMatchTag))
+            .map(|id| Writer::new(id, append::EventShape::NoneMatchTag))
             .collect();
         Ok(Box::new(move |budget| {
             let writing = write_together(&recorder, std::mem::take(&mut writers), budget);
@@ -115,26 +115,34 @@ fn together<'a>(
     })
 }
 
-fn next_append(dataset: Dataset, shape: Shape, number: u64) -> Append {
+fn next_append(dataset: Dataset, shape: ConditionShape, number: u64) -> Append {
     let append = Append::new().event(plain_event(number, stream_name(scramble(!number))));
     let append = match shape {
-        Shape::Nothing => append,
-        Shape::TopicAfter => append.condition(Condition::none_match_after(
+        ConditionShape::Nothing => append,
+        ConditionShape::TopicAfter => append.condition(Condition::none_match_after(
             Query::topic(EARLY_TOPIC),
             Position::new(dataset.event_count / 2),
         )),
-        Shape::TopicEver => append.condition(Condition::none_match(Query::topic("Order.Never"))),
-        Shape::TagEver => append.condition(Condition::none_match(Query::tag("customer:none"))),
-        Shape::TopicRefused => append.condition(Condition::none_match(Query::topic(EARLY_TOPIC))),
+        ConditionShape::TopicEver => {
+            append.condition(Condition::none_match(Query::topic("Order.Never")))
+        }
+        ConditionShape::TagEver => {
+            append.condition(Condition::none_match(Query::tag("customer:none")))
+        }
+        ConditionShape::TopicRefused => {
+            append.condition(Condition::none_match(Query::topic(EARLY_TOPIC)))
+        }
     };
     append.condition(Condition::stream_at(stream_name(0), ExpectedVersion::None))
 }
 
-async fn judge(recorder: &Arc<dyn Recorder>, append: Append, shape: Shape) -> Result<()> {
+async fn judge(recorder: &Arc<dyn Recorder>, append: Append, shape: ConditionShape) -> Result<()> {
     match (recorder.append(append).await, shape) {
-        (Err(RecordError::Conflict(Conflict::Query { .. })), Shape::TopicRefused) => Ok(()),
+        (Err(RecordError::Conflict(Conflict::Query { .. })), ConditionShape::TopicRefused) => {
+            Ok(())
+        }
         (Err(RecordError::Conflict(Conflict::Stream { .. })), shape)
-            if !matches!(shape, Shape::TopicRefused) =>
+            if !matches!(shape, ConditionShape::TopicRefused) =>
         {
             Ok(())
         }

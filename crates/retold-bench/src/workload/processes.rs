@@ -17,7 +17,7 @@ use retold::system::{Infrastructure, OpenSystem, Opening};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-use super::append::{Shape, Writer, write_together};
+use super::append::{EventShape, Writer, write_together};
 use super::application::change_one_basket;
 use super::system::{
     BACKLOG_ONE_BY_ONE, BACKLOG_QUICK, check_effects, one_order, shop, shop_in_parts, with_backlog,
@@ -38,7 +38,7 @@ const CONTENDING_TASK_COUNT: usize = 16;
 
 /// The role of such a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Part {
+pub(crate) enum ProcessRole {
     /// Writes on command, for the given time.
     Write,
     /// Sends commands to one aggregate on command, for the given time.
@@ -65,21 +65,21 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
             "append-2x32-one-log",
             subject,
             PROCESS_COUNT,
-            Part::Write,
+            ProcessRole::Write,
             |_| LOG.to_owned(),
         ),
         writers(
             "append-2x32-two-logs",
             subject,
             PROCESS_COUNT,
-            Part::Write,
+            ProcessRole::Write,
             |number| format!("{LOG}-{number}"),
         ),
         writers(
             "execute-4x16-one-aggregate",
             subject,
             CONTENDING_PROCESS_COUNT,
-            Part::Contend,
+            ProcessRole::Contend,
             |_| LOG.to_owned(),
         ),
         latency(subject, &bench.many_threads),
@@ -93,11 +93,11 @@ fn writers<'a>(
     name: &'static str,
     subject: &'a Subject,
     processes: u64,
-    part: Part,
+    part: ProcessRole,
     log: impl Fn(u64) -> String + 'a,
 ) -> Contender<'a> {
     let unit = match part {
-        Part::Contend => "commands",
+        ProcessRole::Contend => "commands",
         _ => "appends",
     };
     Contender::new(name, subject.label, unit, move || {
@@ -127,7 +127,7 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     let name = "append-to-processed-elsewhere";
     Contender::new(name, subject.label, "commands", move || {
         let url = subject.url(name);
-        let mut other = Other::start(Part::Follow, &whole_text(&url), LOG, 0)?;
+        let mut other = Other::start(ProcessRole::Follow, &whole_text(&url), LOG, 0)?;
         let open = runtime.block_on(async {
             let infrastructure = Infrastructure::new(open_store(&url).await?);
             Result::Ok(OpenSystem::open(&shop(1)?, &infrastructure, Opening::Write).await?)
@@ -178,7 +178,7 @@ fn backlog<'a>(
             let url = whole_text(&subject.url(&format!("{name}-{number}")));
             let start = Instant::now();
             let nodes = (0..processes)
-                .map(|node| Other::start(Part::Join, &url, &node.to_string(), partitions));
+                .map(|node| Other::start(ProcessRole::Join, &url, &node.to_string(), partitions));
             let nodes = nodes.collect::<Result<Vec<_>>>()?;
             let took = runtime.block_on(async {
                 let open = OpenSystem::open(&shop(1)?, &infrastructure, Opening::ReadOnly).await?;
@@ -215,12 +215,12 @@ struct Other {
 
 impl Other {
     /// Starts it and waits until it is ready.
-    fn start(part: Part, url: &str, log: &str, number: u64) -> Result<Self> {
+    fn start(part: ProcessRole, url: &str, log: &str, number: u64) -> Result<Self> {
         let part = match part {
-            Part::Write => "write",
-            Part::Contend => "contend",
-            Part::Follow => "follow",
-            Part::Join => "join",
+            ProcessRole::Write => "write",
+            ProcessRole::Contend => "contend",
+            ProcessRole::Follow => "follow",
+            ProcessRole::Join => "join",
         };
         let mut process = Command::new(std::env::current_exe()?)
             .args(["other-process", part, url, log, &number.to_string()])
@@ -279,16 +279,16 @@ impl Drop for Other {
 /// Errors of the store.
 pub(crate) fn other_process(
     runtime: &Runtime,
-    part: Part,
+    part: ProcessRole,
     url: &str,
     log: &str,
     number: u64,
 ) -> Result<()> {
     match part {
-        Part::Write => write_alone(runtime, url, log, number),
-        Part::Contend => contend(runtime, url, log),
-        Part::Follow => follow_alone(runtime, url),
-        Part::Join => join_cluster(runtime, url, log, number),
+        ProcessRole::Write => write_alone(runtime, url, log, number),
+        ProcessRole::Contend => contend(runtime, url, log),
+        ProcessRole::Follow => follow_alone(runtime, url),
+        ProcessRole::Join => join_cluster(runtime, url, log, number),
     }
 }
 
@@ -298,7 +298,7 @@ fn write_alone(runtime: &Runtime, url: &str, log: &str, number: u64) -> Result<(
         Result::Ok(open_store(&url.parse()?).await?.open(log, birth).await?)
     })?;
     let ids = number * WRITER_COUNT..(number + 1) * WRITER_COUNT;
-    let mut writers: Vec<Writer> = ids.map(|id| Writer::new(id, Shape::Plain)).collect();
+    let mut writers: Vec<Writer> = ids.map(|id| Writer::new(id, EventShape::Plain)).collect();
     println!("ready");
     for line in std::io::stdin().lines() {
         let budget = Duration::from_micros(line?.parse()?);

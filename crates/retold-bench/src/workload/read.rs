@@ -15,7 +15,7 @@ use crate::subject::{LOG, Subject};
 
 /// What one operation reads.
 #[derive(Clone, Copy, Debug)]
-enum Shape {
+enum ReadShape {
     /// Every event, in pages.
     Log,
     /// A stream, a different one each time.
@@ -27,11 +27,11 @@ enum Shape {
 }
 
 /// A workload of this module: its name, the unit of its rate, and what it reads.
-const WORKLOADS: [(&str, &str, Shape); 4] = [
-    ("read-log", "events", Shape::Log),
-    ("read-stream-10", "reads", Shape::Stream),
-    ("query-tag", "queries", Shape::Tag),
-    ("query-topic", "queries", Shape::Topic),
+const WORKLOADS: [(&str, &str, ReadShape); 4] = [
+    ("read-log", "events", ReadShape::Log),
+    ("read-stream-10", "reads", ReadShape::Stream),
+    ("query-tag", "queries", ReadShape::Tag),
+    ("query-topic", "queries", ReadShape::Topic),
 ];
 
 /// Returns all workloads of this module on `subject`, and the same on the bare driver.
@@ -43,7 +43,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
             let (runtime, dataset) = (&bench.many_threads, bench.sizes.dataset);
             let mut ordinal = 0;
             Ok(Box::new(move |budget| {
-                let reader = Reader {
+                let reader = ShapeReader {
                     recorder: Arc::clone(&recorder),
                     dataset,
                     shape,
@@ -71,7 +71,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
 /// Reads with a bare driver.
 fn repeat<'a>(
     dataset: Dataset,
-    shape: Shape,
+    shape: ReadShape,
     mut read: impl FnMut(&Read) -> Result<Found> + 'a,
 ) -> RunFn<'a> {
     let mut ordinal = 0;
@@ -91,31 +91,31 @@ fn repeat<'a>(
 }
 
 /// Returns the units of a read, or an error if it did not find the expected number of events.
-fn units(shape: Shape, what: &Read, found: Found, expected: Option<u64>) -> Result<u64> {
+fn units(shape: ReadShape, what: &Read, found: Found, expected: Option<u64>) -> Result<u64> {
     if expected.is_some_and(|expected| expected != found.events) {
         return Err(format!("{what:?} found {found:?}, not {expected:?} events").into());
     }
     Ok(match shape {
-        Shape::Log => found.events,
+        ReadShape::Log => found.events,
         _ => 1,
     })
 }
 
 /// Returns the read of this index, and the number of events that it must find, if it is known.
-fn next_read(dataset: Dataset, shape: Shape, ordinal: u64) -> (Read, Option<u64>) {
+fn next_read(dataset: Dataset, shape: ReadShape, ordinal: u64) -> (Read, Option<u64>) {
     let random = scramble(ordinal);
     match shape {
         // The workloads of conditions append to the same log, so it may be longer.
-        Shape::Log => (Read::Log, None),
-        Shape::Stream => (
+        ReadShape::Log => (Read::Log, None),
+        ReadShape::Stream => (
             Read::Stream(stream_name(random % dataset.stream_count)),
             Some(dataset.event_count / dataset.stream_count),
         ),
-        Shape::Tag => (
+        ReadShape::Tag => (
             Read::Tag(customer_tag(random % dataset.customer_count())),
             None,
         ),
-        Shape::Topic => (
+        ReadShape::Topic => (
             Read::Topic(RARE_TOPIC),
             Some(dataset.event_count.div_ceil(crate::dataset::RARE_ONE_IN)),
         ),
@@ -123,15 +123,15 @@ fn next_read(dataset: Dataset, shape: Shape, ordinal: u64) -> (Read, Option<u64>
 }
 
 /// Reads of one shape from a store.
-struct Reader {
+struct ShapeReader {
     recorder: Arc<dyn Recorder>,
     dataset: Dataset,
-    shape: Shape,
+    shape: ReadShape,
     /// Number of completed reads.
     ordinal: u64,
 }
 
-impl Reader {
+impl ShapeReader {
     async fn read_until(mut self, watch: Stopwatch) -> Result<(Run, u64)> {
         let mut run = Run::new();
         while run.operation_count() == 0 || watch.has_time() {

@@ -50,11 +50,11 @@ struct Reserved {
 /// The number of reservations of an item.
 #[derive(Aggregate, Clone, Default)]
 #[aggregate(event = Reserved, key = u64)]
-struct Item {
+struct ReservedItem {
     reserved: u64,
 }
 
-impl Apply<Reserved> for Item {
+impl Apply<Reserved> for ReservedItem {
     fn apply(&mut self, _: &Reserved) {
         self.reserved += 1;
     }
@@ -63,7 +63,7 @@ impl Apply<Reserved> for Item {
 async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()> {
     let order = context.cause().position().get();
     context
-        .execute_or_create(ordered.item, |_: &Item| Reserved { order })
+        .execute_or_create(ordered.item, |_: &ReservedItem| Reserved { order })
         .await?;
     Ok(())
 }
@@ -80,7 +80,8 @@ pub(crate) fn shop_in_parts(batch: usize, partitions: u32) -> Result<System> {
     Ok(System::new("shop")
         .application("orders", |app| app.event::<Ordered>())
         .application("stock", |app| {
-            app.aggregate::<Item>().follower(follower.batch(batch))
+            app.aggregate::<ReservedItem>()
+                .follower(follower.batch(batch))
         })
         .build()?)
 }

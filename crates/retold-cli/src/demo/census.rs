@@ -3,7 +3,7 @@
 use retold::recording::Origin;
 use retold::system::OpenSystem;
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// The events in the logs of the system, without those of the library itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Census {
 
 impl Census {
     /// Reads and counts all logs.
-    pub(super) async fn of(open: &OpenSystem) -> Result<Self, Failure> {
+    pub(super) async fn of(open: &OpenSystem) -> Result<Self, CommandFailure> {
         let mut census = Self {
             events: Vec::new(),
             effects: 0,

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::stop::{Stop, bar, unless_stopped};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 const RETELLING_BAR: &str = "{bar:32} {human_pos} of {human_len} events retold ({elapsed})";
 const COMPARING_BAR: &str = "{spinner} comparing the aircraft of both runs ({elapsed})";
@@ -84,7 +84,7 @@ pub(super) async fn retell(
     runs: &[(&'static str, &OpenSystem)],
     whole: Option<(WholeOf, &OpenSystem)>,
     stop: &Stop,
-) -> Result<Option<Retelling>, Failure> {
+) -> Result<Option<Retelling>, CommandFailure> {
     let began = Instant::now();
     let bar = bar(0, RETELLING_BAR);
     let mut followed: Vec<RetellingProgress> = Vec::new();
@@ -137,7 +137,7 @@ pub(super) async fn compare(
     memory: &OpenSystem,
     sqlite: &OpenSystem,
     stop: &Stop,
-) -> Result<Option<(ConfluenceReport, Duration)>, Failure> {
+) -> Result<Option<(ConfluenceReport, Duration)>, CommandFailure> {
     let began = Instant::now();
     let (memory, sqlite) = (memory.clone(), sqlite.clone());
     let work = tokio::task::spawn_blocking(move || {
@@ -149,6 +149,7 @@ pub(super) async fn compare(
     let Some(done) = unless_stopped(work, &bar, look, stop).await else {
         return Ok(None);
     };
-    let done = done.map_err(|error| Failure::Failed(format!("comparing was aborted: {error}")))?;
+    let done =
+        done.map_err(|error| CommandFailure::Failed(format!("comparing was aborted: {error}")))?;
     Ok(Some((done?, began.elapsed())))
 }

@@ -33,7 +33,7 @@ use super::report::of_cluster::{ClusterBeginning, ClusterConclusion, ClusterRun,
 use super::report::sections::{Compared, Notices, Retold};
 use super::stop::Stop;
 use super::{read_input, runs};
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::Output;
 use crate::{built_in, opening};
 use course::{Course, Plan, patiently};
@@ -92,11 +92,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(
     arguments: &super::Arguments,
     output: &mut Output,
-) -> Result<Verdict, Failure> {
+) -> Result<CommandVerdict, CommandFailure> {
     let (url, shown) = store_of(arguments)?;
     let nodes = arguments.cluster.nodes.map_or(1, NonZeroUsize::get);
     if nodes > NODES_MAX {
-        return Err(Failure::Usage(format!(
+        return Err(CommandFailure::Usage(format!(
             "--cluster {nodes} is too many processes for one machine; the maximum is {NODES_MAX}"
         )));
     }
@@ -106,7 +106,7 @@ pub(super) async fn run(
     let open = OpenSystem::open(&built_in::system(), &infrastructure, Opening::Write).await?;
     let before = Census::of(&open).await?.total();
     if before > 0 {
-        return Err(Failure::Usage(format!(
+        return Err(CommandFailure::Usage(format!(
             "{shown} has {before} events already, but the demonstration of a cluster needs an \
              empty store; name another file, or another schema with ?schema=NAME"
         )));
@@ -125,7 +125,7 @@ pub(super) async fn run(
     let mut report = DemoReport::new(output);
     report.show(&ClusterBeginning::new(arguments, &plan, &input, &shown))?;
     let flights: Arc<[FlightRecord]> = input.flights.into();
-    let stopped = || Failure::Failed(format!("stopped; the store {shown} is intact"));
+    let stopped = || CommandFailure::Failed(format!("stopped; the store {shown} is intact"));
     let memory = runs::on_memory(&flights, &stop).await?;
     let (memory_run, memory) = memory.ok_or_else(stopped)?;
     report.show(&Expected::new(&memory_run))?;
@@ -160,21 +160,21 @@ pub(super) async fn run(
         retelling.differences().is_empty() && compared.difference.is_none() && views.are_equal();
     report.show(&ClusterConclusion::new(&summary, is_fine))?;
     report.finish()?;
-    Ok(Verdict::fine_if(is_fine))
+    Ok(CommandVerdict::fine_if(is_fine))
 }
 
 /// Returns the URL, and the URL without its password.
-fn store_of(arguments: &super::Arguments) -> Result<(String, String), Failure> {
+fn store_of(arguments: &super::Arguments) -> Result<(String, String), CommandFailure> {
     let Some(url) = &arguments.store else {
-        return Err(Failure::Usage(
+        return Err(CommandFailure::Usage(
             "the processes need a store that they share: add --url postgres://USER@HOST/DATABASE \
              or --url sqlite:PATH"
                 .into(),
         ));
     };
     let parsed = url.parse::<StoreUrl>();
-    match parsed.map_err(|error: Invalid| Failure::Usage(error.reason().to_owned()))? {
-        StoreUrl::Memory { .. } => Err(Failure::Usage(format!(
+    match parsed.map_err(|error: Invalid| CommandFailure::Usage(error.reason().to_owned()))? {
+        StoreUrl::Memory { .. } => Err(CommandFailure::Usage(format!(
             "{url} is in the memory of one process; use --url postgres://USER@HOST/DATABASE or \
              --url sqlite:PATH, which processes can share"
         ))),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{Arguments, report};
 use crate::built_in;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::output::note;
 
 /// The store of the demonstration.
@@ -19,7 +19,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn of(arguments: &Arguments) -> Result<Self, Failure> {
+    pub(super) fn of(arguments: &Arguments) -> Result<Self, CommandFailure> {
         if let Some(url) = &arguments.store {
             return Ok(Self {
                 url: url.clone(),
@@ -30,13 +30,13 @@ impl Place {
         let mut builder = tempfile::Builder::new();
         let folder = builder.prefix("retold-demo-").tempdir();
         let folder = folder.map_err(|error| {
-            Failure::Failed(format!(
+            CommandFailure::Failed(format!(
                 "cannot create a temporary folder: {error}; name a file with --store sqlite:PATH"
             ))
         })?;
         let path = folder.path().join("flights.db");
         let Some(path) = path.to_str() else {
-            return Err(Failure::Failed(format!(
+            return Err(CommandFailure::Failed(format!(
                 "the path of the temporary folder {} is not valid UTF-8; name a file with --store \
                  sqlite:PATH",
                 folder.path().display()
@@ -59,24 +59,24 @@ impl Place {
     }
 
     /// Opens or creates the file.
-    pub(super) fn open(&self) -> Result<SqliteStore, Failure> {
+    pub(super) fn open(&self) -> Result<SqliteStore, CommandFailure> {
         let url = self.url.parse::<StoreUrl>();
-        let url = url.map_err(|error| Failure::Failed(error.reason().to_owned()))?;
+        let url = url.map_err(|error| CommandFailure::Failed(error.reason().to_owned()))?;
         let StoreUrl::Sqlite {
             path,
             durability,
             file_mode,
         } = url
         else {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "the demonstration in one process needs a SQLite file, not {}; use --store \
                  sqlite:PATH",
                 self.url
             )));
         };
         let mut options = SqliteOptions::new().durability(match durability {
-            Durability::Normal => retold::sqlite::Durability::Normal,
-            _ => retold::sqlite::Durability::Full,
+            Durability::Normal => retold::sqlite::SqliteDurability::Normal,
+            _ => retold::sqlite::SqliteDurability::Full,
         });
         if let Some(mode) = file_mode {
             options = options.file_mode(mode);
@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Opens the logs of the system for reading only.
-    pub(super) async fn reopen(&self) -> Result<OpenSystem, Failure> {
+    pub(super) async fn reopen(&self) -> Result<OpenSystem, CommandFailure> {
         let store = retold::open_store_read_only(&self.url).await?;
         let infrastructure = Infrastructure::new(store);
         let system = built_in::system();
@@ -93,7 +93,7 @@ impl Place {
     }
 
     /// Returns the failure for a run that Ctrl-C ended.
-    pub(super) fn stopped(&self, events: u64) -> Failure {
+    pub(super) fn stopped(&self, events: u64) -> CommandFailure {
         let advice = match self.is_kept {
             true => format!(
                 "the store is intact; to continue, run `{} demo --store {}`",
@@ -102,7 +102,7 @@ impl Place {
             ),
             false => "the temporary store is removed".into(),
         };
-        Failure::Failed(format!("stopped after {events} recorded events; {advice}"))
+        CommandFailure::Failed(format!("stopped after {events} recorded events; {advice}"))
     }
 
     /// Removes the temporary folder.

@@ -10,7 +10,7 @@ pub(super) mod sections;
 
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::output::{Output, Report};
 
 /// Width of the lines, in characters: that of a terminal that was never widened.
@@ -36,13 +36,13 @@ impl<'a> DemoReport<'a> {
     }
 
     /// Prints a section, or adds its fields to the object for programs.
-    pub(super) fn show(&mut self, section: &impl Report) -> Result<(), Failure> {
+    pub(super) fn show(&mut self, section: &impl Report) -> Result<(), CommandFailure> {
         if !self.output.is_json() {
             self.output.report(section)?;
             return self.output.show();
         }
         let fields = serde_json::to_value(section);
-        let fields = fields.map_err(|error| Failure::Failed(error.to_string()))?;
+        let fields = fields.map_err(|error| CommandFailure::Failed(error.to_string()))?;
         if let Value::Object(fields) = fields {
             self.object.extend(fields);
         }
@@ -50,7 +50,7 @@ impl<'a> DemoReport<'a> {
     }
 
     /// Prints the object for programs.
-    pub(super) fn finish(self) -> Result<(), Failure> {
+    pub(super) fn finish(self) -> Result<(), CommandFailure> {
         match self.output.is_json() {
             true => self.output.object(&self.object),
             false => Ok(()),

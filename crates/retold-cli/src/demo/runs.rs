@@ -17,7 +17,7 @@ use retold_flights::system::FLIGHTS;
 use super::census::Census;
 use super::stop::{Stop, bar, unless_stopped, until_done};
 use crate::built_in;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// Maximum wait for followers and the view after the last command. On a slow disk they need some
 /// minutes for a year of flights.
@@ -42,7 +42,7 @@ pub(super) struct Run {
 pub(super) async fn on_memory(
     flights: &Arc<[FlightRecord]>,
     stop: &Stop,
-) -> Result<Option<(Run, OpenSystem)>, Failure> {
+) -> Result<Option<(Run, OpenSystem)>, CommandFailure> {
     let progress = Arc::new(Progress::default());
     let (flights, done) = (Arc::clone(flights), Arc::clone(&progress));
     let bar = bar(command_count(&flights), COMMANDS_BAR);
@@ -50,13 +50,14 @@ pub(super) async fn on_memory(
     // A runtime of its own, because the runtime of this process has many threads.
     let work = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let runtime =
-            runtime.map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))?;
+        let runtime = runtime
+            .map_err(|error| CommandFailure::Failed(format!("cannot start a runtime: {error}")))?;
         runtime.block_on(in_one_thread(flights, done))
     });
     let rate = replay_rate(&progress, began);
     let done = until_done(work, &bar, rate, stop, || progress.stop()).await;
-    let done = done.map_err(|error| Failure::Failed(format!("the thread was aborted: {error}")))?;
+    let done =
+        done.map_err(|error| CommandFailure::Failed(format!("the thread was aborted: {error}")))?;
     let (outcome, open) = done?;
     let elapsed = began.elapsed();
     if outcome.is_stopped {
@@ -74,14 +75,14 @@ pub(super) async fn on_memory(
 async fn in_one_thread(
     flights: Arc<[FlightRecord]>,
     progress: Arc<Progress>,
-) -> Result<(Outcome, OpenSystem), Failure> {
+) -> Result<(Outcome, OpenSystem), CommandFailure> {
     let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
     let runner = SingleThread::start(&built_in::system(), &memory).await?;
     let app = runner.application(FLIGHTS)?;
     let outcome = replay(&app, flights, 1, progress).await?;
     for follower in runner.status() {
         if let (false, Some((_, error))) = (follower.is_well(), &follower.last_error) {
-            return Err(Failure::Failed(format!(
+            return Err(CommandFailure::Failed(format!(
                 "the follower {:?} of {:?} has failed: {error}",
                 follower.follower, follower.application
             )));
@@ -108,7 +109,7 @@ pub(super) async fn on_sqlite(
     flights: &Arc<[FlightRecord]>,
     callers: usize,
     stop: &Stop,
-) -> Result<Ended, Failure> {
+) -> Result<Ended, CommandFailure> {
     let views = store.views();
     let view_store = keep_on_time(&views).map_err(retold::Error::from)?;
     let infrastructure = Infrastructure::new(Arc::new(store.clone())).view(view_store);
@@ -140,7 +141,7 @@ pub(super) async fn on_sqlite(
         Some(caught_up) => caught_up?,
     }
     if !stopped.is_clean() {
-        return Err(Failure::Failed(format!(
+        return Err(CommandFailure::Failed(format!(
             "the followers did not stop cleanly: {stopped:?}"
         )));
     }
@@ -151,13 +152,14 @@ pub(super) async fn on_sqlite(
         commands_elapsed,
     };
     let view = read_on_time(&views.reader()?);
-    let view = view.map_err(|error| Failure::Failed(format!("cannot read the view: {error}")))?;
+    let view =
+        view.map_err(|error| CommandFailure::Failed(format!("cannot read the view: {error}")))?;
     Ok(Ended::Done(Box::new(run), view))
 }
 
 /// Waits until everything that the commands caused is processed and the view shows it.
-async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), CommandFailure> {
+    let failed = |error: &dyn std::fmt::Display| CommandFailure::Failed(error.to_string());
     let Some(head) = app.head().await?.position() else {
         return Ok(());
     };

@@ -10,7 +10,7 @@ use retold::runner::ClusterOverview;
 use retold::system::{FollowerOperator, Parked, StartingCheckpoint, UpstreamStatus};
 use serde::Serialize;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::opening;
 use crate::output::{Output, Record, note, one_line};
 use crate::state::{self, State, States};
@@ -24,7 +24,7 @@ const PAGE: usize = 100;
 /// The list is made from the logs and leases in the store, so it is the same on every machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
-pub(crate) struct Arguments {
+pub(crate) struct FollowerListArguments {
     /// The store, for example sqlite:flights.db
     url: String,
     /// Only followers of the application with this log
@@ -248,8 +248,8 @@ impl Record for ParkedRecord {
     }
 }
 
-impl Arguments {
-    pub(super) async fn run(&self, output: &mut Output) -> Result<Verdict, Failure> {
+impl FollowerListArguments {
+    pub(super) async fn run(&self, output: &mut Output) -> Result<CommandVerdict, CommandFailure> {
         let store = opening::store(&self.url).await?;
         if let Some(log) = &self.log {
             opening::log(&*store, &self.url, log).await?;
@@ -262,13 +262,13 @@ impl Arguments {
         }
         if followers.is_empty() {
             note("no follower has started");
-            return Ok(Verdict::Fine);
+            return Ok(CommandVerdict::Fine);
         }
         match self.parked {
             true => show_parked(&followers, output).await?,
             false => show(&*store, &logs, &followers, output).await?,
         }
-        Ok(Verdict::Fine)
+        Ok(CommandVerdict::Fine)
     }
 }
 
@@ -276,7 +276,7 @@ impl Arguments {
 async fn of_log(
     store: &Arc<dyn Store>,
     log: &Arc<str>,
-) -> Result<Vec<(Arc<str>, FollowerOperator)>, Failure> {
+) -> Result<Vec<(Arc<str>, FollowerOperator)>, CommandFailure> {
     let application = opening::application(store, log).await?;
     let all = FollowerOperator::all(&application).await?;
     Ok(all.into_iter().map(|it| (Arc::clone(log), it)).collect())
@@ -286,7 +286,7 @@ async fn of_log(
 pub(crate) async fn all(
     store: &Arc<dyn Store>,
     held: &Held,
-) -> Result<Vec<FollowerRecord>, Failure> {
+) -> Result<Vec<FollowerRecord>, CommandFailure> {
     let logs = opening::logs(&**store).await?;
     let mut records = Vec::new();
     for log in &logs {
@@ -302,7 +302,7 @@ async fn show(
     logs: &[LogEntry],
     followers: &[(Arc<str>, FollowerOperator)],
     output: &mut Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let held = Held::of(&ClusterOverview::read_all(store).await?);
     for followers in followers.chunks(PAGE) {
         let mut records = Vec::with_capacity(followers.len());
@@ -317,7 +317,7 @@ async fn show(
 async fn show_parked(
     followers: &[(Arc<str>, FollowerOperator)],
     output: &mut Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let mut is_any = false;
     for followers in followers.chunks(PAGE) {
         let mut records = Vec::new();
@@ -342,7 +342,7 @@ async fn look(
     logs: &[LogEntry],
     held: &Held,
     (log, follower): (&Arc<str>, &FollowerOperator),
-) -> Result<Vec<FollowerRecord>, Failure> {
+) -> Result<Vec<FollowerRecord>, CommandFailure> {
     let recorded = follower.record().await?;
     let partitions = recorded.partitions;
     let names = [&**log, follower.name()];
@@ -449,7 +449,7 @@ async fn look_upstream(
     logs: &[LogEntry],
     start: &StartingCheckpoint,
     checkpoint: Option<Checkpoint>,
-) -> Result<(UpstreamState, Option<UpstreamStatus>), Failure> {
+) -> Result<(UpstreamState, Option<UpstreamStatus>), CommandFailure> {
     let Some(entry) = logs.iter().find(|log| log.id == start.log) else {
         let is_replaced = logs.iter().any(|log| *log.name == *start.upstream);
         let state = match is_replaced {

@@ -2,9 +2,9 @@
 
 use clap::builder::NonEmptyStringValueParser;
 
-use super::Target;
+use super::FollowerTarget;
 use super::report::{Action, ActionReport};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// Change the number of partitions of a follower, which work in parallel.
 ///
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 pub(super) struct Partition {
     #[command(flatten)]
-    target: Target,
+    target: FollowerTarget,
     /// The number of partitions, 1 to 64
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     partitions: u32,
@@ -29,7 +29,7 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) async fn act(&self) -> Result<ActionReport, Failure> {
+    pub(super) async fn act(&self) -> Result<ActionReport, CommandFailure> {
         self.target.look().await?;
         let follower = self.target.for_writing().await?;
         let requested = follower.repartition(self.partitions, self.by.as_deref());

@@ -5,8 +5,8 @@ use retold::system::StartingCheckpoint;
 use serde::Serialize;
 
 use super::report::{Action, ActionReport};
-use super::{Looked, Target};
-use crate::failure::Failure;
+use super::{FollowerTarget, Looked};
+use crate::failure::CommandFailure;
 use crate::opening;
 
 /// Restart a follower as a new generation, by default from the first event of each log that it
@@ -21,7 +21,7 @@ use crate::opening;
 #[derive(Debug, clap::Args)]
 pub(super) struct Reset {
     #[command(flatten)]
-    target: Target,
+    target: FollowerTarget,
     /// Start with the events that are recorded after this reset
     #[arg(long, conflicts_with = "after")]
     from_now: bool,
@@ -77,13 +77,13 @@ impl Beginning {
 }
 
 impl Reset {
-    pub(super) async fn act(&self) -> Result<ActionReport, Failure> {
+    pub(super) async fn act(&self) -> Result<ActionReport, CommandFailure> {
         let target = &self.target;
         let looked = target.look().await?;
         let beginnings = self.beginnings(&looked).await?;
         if !self.yes {
             let texts: Vec<String> = beginnings.iter().map(Beginning::text).collect();
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "a reset cannot be undone; add --yes to do it. {} would start as generation \
                  {}:\n{}\n\
                  The recorded effects stay. Effects of events that are processed again are \
@@ -108,19 +108,19 @@ impl Reset {
         Ok(target.report(true, action))
     }
 
-    async fn beginnings(&self, looked: &Looked) -> Result<Vec<Beginning>, Failure> {
+    async fn beginnings(&self, looked: &Looked) -> Result<Vec<Beginning>, CommandFailure> {
         let followed = &looked.record.starts;
         for (index, (upstream, _)) in self.after.iter().enumerate() {
             if !followed.contains_key(upstream) {
                 let names = opening::listed(followed.keys().map(String::as_str));
-                return Err(Failure::Failed(format!(
+                return Err(CommandFailure::Failed(format!(
                     "{} does not follow {upstream:?}; it follows: {names}",
                     self.target.text()
                 )));
             }
             let before = &self.after[..index];
             if before.iter().any(|(it, _)| it == upstream) {
-                return Err(Failure::Usage(format!(
+                return Err(CommandFailure::Usage(format!(
                     "--after names {upstream} twice; give one position for each log"
                 )));
             }
@@ -138,7 +138,7 @@ impl Reset {
         looked: &Looked,
         logs: &[LogEntry],
         start: &StartingCheckpoint,
-    ) -> Result<Beginning, Failure> {
+    ) -> Result<Beginning, CommandFailure> {
         let upstream = start.upstream.clone();
         let requested = self.after.iter().find(|(it, _)| *it == upstream);
         let requested = requested.map(|(_, position)| *position);
@@ -146,7 +146,7 @@ impl Reset {
         let same = logs.iter().find(|log| log.id == start.log);
         let Some(entry) = same.or_else(|| logs.iter().find(|log| *log.name == *upstream)) else {
             if self.from_now || requested.is_some_and(|position| position > 0) {
-                return Err(Failure::Failed(format!(
+                return Err(CommandFailure::Failed(format!(
                     "the log {upstream:?} is not in {}, so its positions are unknown; leave out \
                      --from-now and --after to start from its first event",
                     opening::shown(&self.target.url)
@@ -168,7 +168,7 @@ impl Reset {
             None if self.from_now => head,
             None => None,
             Some(position) if position.get() > end => {
-                return Err(Failure::Failed(format!(
+                return Err(CommandFailure::Failed(format!(
                     "the log {upstream:?} ends at {end}, before {position}; use --from-now to \
                      start at its end"
                 )));

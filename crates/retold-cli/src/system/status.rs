@@ -9,7 +9,7 @@ use retold::recording::{Checkpoint, LogRead, Position, Store};
 use retold::runner::{ClusterOverview, NodeStatus, UnitOverview};
 use serde::Serialize;
 
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::follower::list::{self, FollowerRecord, Held};
 use crate::opening;
 use crate::output::{Output, Record, counted, note, one_line};
@@ -22,7 +22,7 @@ use crate::table::Column;
 /// The command reads only the store: it takes no lease and writes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
-pub(crate) struct Arguments {
+pub(crate) struct SystemStatusArguments {
     /// The store, for example postgres://localhost/shop or sqlite:flights.db
     url: String,
     /// Refresh every SECONDS, until Ctrl-C [default: 2]
@@ -229,11 +229,14 @@ impl Record for ProgressRecord {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    arguments: SystemStatusArguments,
+    output: &mut Output,
+) -> Result<CommandVerdict, CommandFailure> {
     let store = opening::store(&arguments.url).await?;
     let Some(seconds) = arguments.watch else {
         show(&store, output).await?;
-        return Ok(Verdict::Fine);
+        return Ok(CommandVerdict::Fine);
     };
     let mut looks = tokio::time::interval(Duration::from_secs(seconds));
     loop {
@@ -241,14 +244,14 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         output.new_page()?;
         match show(&store, output).await {
             // The store may be reachable again at the next refresh.
-            Err(Failure::Failed(reason)) => note(&reason),
+            Err(CommandFailure::Failed(reason)) => note(&reason),
             shown => shown?,
         }
         output.show()?;
     }
 }
 
-async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), Failure> {
+async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), CommandFailure> {
     let clusters = ClusterOverview::read_all(&**store).await?;
     let held = Held::of(&clusters);
     let followers = list::all(store, &held).await?;
@@ -293,7 +296,7 @@ async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), Failure
 }
 
 /// Returns a record for each view that has tables in the store.
-async fn views(store: &dyn Store, held: &Held) -> Result<Vec<ViewRecord>, Failure> {
+async fn views(store: &dyn Store, held: &Held) -> Result<Vec<ViewRecord>, CommandFailure> {
     let logs = opening::logs(store).await?;
     let mut records = Vec::new();
     for view in store.views().await? {

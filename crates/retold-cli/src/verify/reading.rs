@@ -9,16 +9,16 @@ use retold::system::OpenSystem;
 use serde::Serialize;
 
 use super::{TICK, progress};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::output::{Output, Record, counted};
 use crate::table::Column;
 
 /// The result of decoding and folding the logs.
-pub(super) struct Reading(Vec<LogCheck>);
+pub(super) struct LogsRead(Vec<LogCheck>);
 
-impl Reading {
+impl LogsRead {
     /// Checks the logs of a system: all, or one.
-    pub(super) async fn of(open: &OpenSystem, log: Option<&str>) -> Result<Self, Failure> {
+    pub(super) async fn of(open: &OpenSystem, log: Option<&str>) -> Result<Self, CommandFailure> {
         let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
         bar.set_message("decoding and folding the logs");
         bar.enable_steady_tick(TICK);
@@ -35,7 +35,7 @@ impl Reading {
     }
 
     /// Prints the findings.
-    pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
+    pub(super) fn show(&self, output: &mut Output) -> Result<(), CommandFailure> {
         let findings = self.0.iter().flat_map(|check| {
             let of_log = check.findings.iter();
             of_log.map(|finding| Unread::new(&check.log, finding))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use retold::recording::{Checkpoint, Position, Store};
 use retold::retelling::{
-    Difference, FollowerReport, FollowerRetelling, RetellingProgress, Shown, WholeReport,
+    Difference, FollowerReport, FollowerRetelling, RetellingProgress, ShownEvent, WholeReport,
     retell_whole,
 };
 use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Opening, System};
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::{TICK, progress};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::opening;
 use crate::output::{Output, Record, Report, counted};
 use crate::table::Column;
@@ -142,7 +142,7 @@ impl Retelling {
         open: &OpenSystem,
         log: Option<&str>,
         how: Retell,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandFailure> {
         let mut all = FollowerRetelling::all(open).await?;
         all.retain(|it| log.is_none_or(|log| log == it.application()));
         let followers = in_parallel(all).await?;
@@ -172,7 +172,7 @@ impl Retelling {
     }
 
     /// Prints the table, then each difference in full.
-    pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
+    pub(super) fn show(&self, output: &mut Output) -> Result<(), CommandFailure> {
         output.new_table();
         if !self.followers.is_empty() {
             output.line("")?;
@@ -213,7 +213,7 @@ impl Retelling {
 }
 
 /// Retells each follower in a task of its own, and shows a progress bar.
-async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>, Failure> {
+async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>, CommandFailure> {
     let bar = progress(
         ProgressBar::new(0),
         "{bar:32} {human_pos}/{human_len} {wide_msg}",
@@ -237,7 +237,7 @@ async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>,
         tokio::select! {
             Some(ended) = tasks.join_next() => {
                 let (index, row) = ended.map_err(|error| {
-                    Failure::Failed(format!("a retelling was aborted: {error}"))
+                    CommandFailure::Failed(format!("a retelling was aborted: {error}"))
                 })?;
                 rows[index] = Some(row);
             }
@@ -257,7 +257,7 @@ pub(super) async fn open(
     url: &str,
     log: Option<&str>,
     how: Retell,
-) -> Result<OpenSystem, Failure> {
+) -> Result<OpenSystem, CommandFailure> {
     let url = &*opening::shown(url);
     let name = system.name();
     let members: Vec<&str> = system.members().iter().map(|it| it.name()).collect();
@@ -265,17 +265,17 @@ pub(super) async fn open(
     let is_missing = |member: &&&str| !logs.iter().any(|log| *log.name == ***member);
     let missing: Vec<&str> = members.iter().filter(is_missing).copied().collect();
     if !missing.is_empty() {
-        return Err(Failure::Failed(other_system(name, url, &missing)));
+        return Err(CommandFailure::Failed(other_system(name, url, &missing)));
     }
     match (log, how) {
         (Some(_), Retell::Whole) => {
-            return Err(Failure::Usage(
+            return Err(CommandFailure::Usage(
                 "--retell=whole needs all logs of the system; leave out the log, or the `=whole`"
                     .into(),
             ));
         }
         (Some(log), Retell::Followers) if !members.contains(&log) => {
-            return Err(Failure::Failed(format!(
+            return Err(CommandFailure::Failed(format!(
                 "the log {log:?} is not part of the system {name:?}, so its followers cannot be \
                  retold; the logs of the system are: {}",
                 opening::listed(members.into_iter())
@@ -289,7 +289,7 @@ pub(super) async fn open(
         for follower in FollowerOperator::all(application).await? {
             let mut known = member.followers().iter();
             if !known.any(|it| it.name() == follower.name()) {
-                return Err(Failure::Failed(format!(
+                return Err(CommandFailure::Failed(format!(
                     "the log {:?} has a follower {:?} that the system {name:?} does not declare; \
                      {}",
                     member.name(),
@@ -350,7 +350,7 @@ fn object_of(difference: &Difference) -> Value {
     })
 }
 
-fn shown(event: &Shown) -> Value {
+fn shown(event: &ShownEvent) -> Value {
     let lines = event.lines.iter();
     let mut object: Map<String, Value> = lines
         .map(|(name, value)| ((*name).to_owned(), json!(value)))

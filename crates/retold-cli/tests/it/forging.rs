@@ -3,7 +3,7 @@
 
 use retold::domain::Timestamp;
 use retold::recording::checksum::{Content, Numbers, of_pieces};
-use retold::recording::{Encoding, EventId, LogId, NewEvent, Place};
+use retold::recording::{AppendPlace, Encoding, EventId, LogId, NewEvent};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ fn seal_event(row: &Row<'_>, payload: String) -> rusqlite::Result<(i64, Vec<u8>,
         .encoding(Encoding::parse(row.get::<_, String>(11)?).unwrap())
         .metadata(row.get::<_, Vec<u8>>(14)?);
     event.stream = row.get::<_, Option<String>>(5)?.map(Into::into);
-    let place = Place {
+    let place = AppendPlace {
         index: row.get(3)?,
         count: row.get(4)?,
     };

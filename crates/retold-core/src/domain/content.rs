@@ -264,21 +264,21 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for VariantDeserializer<D> {
 
 impl<'de, D: Deserializer<'de>> EnumAccess<'de> for VariantDeserializer<D> {
     type Error = D::Error;
-    type Variant = Content<D>;
+    type Variant = VariantContent<D>;
 
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
     ) -> Result<(V::Value, Self::Variant), D::Error> {
         let variant = seed.deserialize(self.variant.into_deserializer())?;
-        Ok((variant, Content(self.content)))
+        Ok((variant, VariantContent(self.content)))
     }
 }
 
 /// The content of a variant.
-struct Content<D>(D);
+struct VariantContent<D>(D);
 
-impl<'de, D: Deserializer<'de>> VariantAccess<'de> for Content<D> {
+impl<'de, D: Deserializer<'de>> VariantAccess<'de> for VariantContent<D> {
     type Error = D::Error;
 
     fn unit_variant(self) -> Result<(), D::Error> {

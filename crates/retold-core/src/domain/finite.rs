@@ -39,9 +39,9 @@ fn refuse<T, E: serde::ser::Error>(float: f64) -> Result<T, E> {
 }
 
 /// A value whose parts also pass through [`Finite`].
-struct Part<'a, T: ?Sized>(&'a T);
+struct FinitePart<'a, T: ?Sized>(&'a T);
 
-impl<T: Serialize + ?Sized> Serialize for Part<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for FinitePart<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(Finite(serializer))
     }
@@ -104,7 +104,7 @@ impl<S: Serializer> Serializer for Finite<S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.0.serialize_some(&Part(value))
+        self.0.serialize_some(&FinitePart(value))
     }
 
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
@@ -125,7 +125,7 @@ impl<S: Serializer> Serializer for Finite<S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_struct(name, &Part(value))
+        self.0.serialize_newtype_struct(name, &FinitePart(value))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -136,7 +136,7 @@ impl<S: Serializer> Serializer for Finite<S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         self.0
-            .serialize_newtype_variant(name, index, variant, &Part(value))
+            .serialize_newtype_variant(name, index, variant, &FinitePart(value))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
@@ -207,7 +207,7 @@ macro_rules! sequences {
             type Error = S::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                self.0.$method(&Part(value))
+                self.0.$method(&FinitePart(value))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
@@ -235,7 +235,7 @@ macro_rules! structs {
                 key: &'static str,
                 value: &T,
             ) -> Result<(), S::Error> {
-                self.0.serialize_field(key, &Part(value))
+                self.0.serialize_field(key, &FinitePart(value))
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), S::Error> {
@@ -259,11 +259,11 @@ impl<S: SerializeMap> SerializeMap for Finite<S> {
     type Error = S::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
-        self.0.serialize_key(&Part(key))
+        self.0.serialize_key(&FinitePart(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        self.0.serialize_value(&Part(value))
+        self.0.serialize_value(&FinitePart(value))
     }
 
     fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
@@ -271,7 +271,7 @@ impl<S: SerializeMap> SerializeMap for Finite<S> {
         key: &K,
         value: &V,
     ) -> Result<(), S::Error> {
-        self.0.serialize_entry(&Part(key), &Part(value))
+        self.0.serialize_entry(&FinitePart(key), &FinitePart(value))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {

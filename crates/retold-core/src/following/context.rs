@@ -21,8 +21,8 @@ use crate::domain::{Aggregate, Decision, Id, Timestamp};
 use crate::health::RunningCell;
 use crate::mapping::{AnyEvent, Envelope, Mapper};
 use crate::recording::{
-    Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, LogId, NewEvent, Origin, Place,
-    Position, Recorder, StoredEvent, StreamRead, Version,
+    AppendPlace, Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, LogId, NewEvent,
+    Origin, Position, Recorder, StoredEvent, StreamRead, Version,
 };
 
 /// Everything that a policy can see and do besides the event it processes.
@@ -541,7 +541,7 @@ impl Context {
                     Some(version)
                 }
             };
-            let place = Place { index: 0, count: 1 };
+            let place = AppendPlace { index: 0, count: 1 };
             let position = first.plus(index);
             pending.push(stored(new, position, version, place));
         }
@@ -606,7 +606,7 @@ fn stored(
     new: &NewEvent,
     position: Position,
     version: Option<Version>,
-    place: Place,
+    place: AppendPlace,
 ) -> StoredEvent {
     StoredEvent::from_new(new, position, version, place, new.time)
 }

@@ -127,7 +127,7 @@ fn compare(one: &[u8], other: &[u8], arrays: Arrays) -> Result<Vec<String>, Json
     let (Some(one), Some(other)) = parsed else {
         return Err(JsonDifference::new("", None, None));
     };
-    let mut comparison = Comparison {
+    let mut comparison = JsonComparison {
         arrays,
         path: String::new(),
         moved: Vec::new(),
@@ -151,7 +151,7 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 
-struct Comparison {
+struct JsonComparison {
     arrays: Arrays,
     /// The current path of the comparison.
     path: String,
@@ -159,7 +159,7 @@ struct Comparison {
     moved: Vec<String>,
 }
 
-impl Comparison {
+impl JsonComparison {
     fn difference(
         &mut self,
         one: &RawValue,
@@ -319,9 +319,9 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading;
+        struct JsonReading;
 
-        impl<'de> Visitor<'de> for Reading {
+        impl<'de> Visitor<'de> for JsonReading {
             type Value = Object<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -340,7 +340,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
             }
         }
 
-        deserializer.deserialize_map(Reading)
+        deserializer.deserialize_map(JsonReading)
     }
 }
 

@@ -13,7 +13,7 @@ use super::any_event::AnyEvent;
 use super::codec::{Codec, RoundTripError};
 use super::error::{MappingError, StoredEventPlace};
 use crate::domain::{Event, EventType, Tags, Timestamp};
-use crate::recording::{EventId, NewEvent, Origin, Place, Position, StoredEvent};
+use crate::recording::{AppendPlace, EventId, NewEvent, Origin, Position, StoredEvent};
 
 /// Converts events for the recorder, and back. It has no state except its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -174,7 +174,7 @@ impl Mapper {
         // stream.
         let mut alone = new.clone();
         alone.stream = None;
-        let place = Place { index: 0, count: 1 };
+        let place = AppendPlace { index: 0, count: 1 };
         let stored = StoredEvent::from_new(&alone, position, None, place, new.time);
         self.decode(&stored)
     }
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn store(new: &NewEvent) -> StoredEvent {
-        let place = Place { index: 0, count: 1 };
+        let place = AppendPlace { index: 0, count: 1 };
         let version = new.stream.as_ref().and(Version::new(3));
         let position = Position::new(17).unwrap();
         StoredEvent::from_new(new, position, version, place, Timestamp::default())

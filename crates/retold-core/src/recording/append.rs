@@ -17,11 +17,11 @@ use super::processed_range::ProcessedRange;
 /// cheap, so a caller that may have to resend an append keeps a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
-    parts: Arc<Parts>,
+    parts: Arc<AppendParts>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Parts {
+struct AppendParts {
     events: Vec<NewEvent>,
     conditions: Vec<Condition>,
     ranges: Vec<ProcessedRange>,
@@ -97,7 +97,7 @@ impl Append {
     ///
     /// [`Invalid`] with the reason; nothing has been written.
     pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
-        let Parts {
+        let AppendParts {
             events,
             conditions,
             ranges,

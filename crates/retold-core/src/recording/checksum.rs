@@ -23,7 +23,7 @@ use rapidhash::v3::rapidhash_v3;
 use super::fault::Corrupt;
 use super::identity::{LogId, Version};
 use super::new_event::NewEvent;
-use super::stored_event::{Place, StoredEvent, TEXTS_COUNT};
+use super::stored_event::{AppendPlace, StoredEvent, TEXTS_COUNT};
 
 /// The checksums that a store keeps with an event to detect damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,13 @@ pub struct Content {
 impl Content {
     /// Computes the part for an event that is about to be recorded, with `tags` packed by
     /// [`pack_tags`](super::stored_event::pack_tags) and `origin` as text.
-    pub fn of_new(log: LogId, event: &NewEvent, place: Place, tags: &[u8], origin: &str) -> Self {
+    pub fn of_new(
+        log: LogId,
+        event: &NewEvent,
+        place: AppendPlace,
+        tags: &[u8],
+        origin: &str,
+    ) -> Self {
         let pieces: [&[u8]; TEXTS_COUNT] = [
             event.stream.as_deref().unwrap_or("").as_bytes(),
             event.topic.as_bytes(),
@@ -190,7 +196,7 @@ pub fn check(
 struct Fields<'a> {
     log: LogId,
     id: [u8; 16],
-    place: Place,
+    place: AppendPlace,
     revision: u32,
     has_stream: bool,
     time: i64,
@@ -253,7 +259,7 @@ mod tests {
             .metadata(&b"meta"[..])
     }
 
-    const PLACE: Place = Place { index: 1, count: 3 };
+    const PLACE: AppendPlace = AppendPlace { index: 1, count: 3 };
     const NUMBERS: Numbers = Numbers {
         position: 2,
         version: 1,
@@ -347,8 +353,8 @@ mod tests {
         assert!(moved(Position::FIRST, version, 9, PLACE).is_err());
         assert!(moved(second, version.next(), 9, PLACE).is_err());
         assert!(moved(second, version, 8, PLACE).is_err());
-        assert!(moved(second, version, 9, Place { index: 0, ..PLACE }).is_err());
-        assert!(moved(second, version, 9, Place { count: 2, ..PLACE }).is_err());
+        assert!(moved(second, version, 9, AppendPlace { index: 0, ..PLACE }).is_err());
+        assert!(moved(second, version, 9, AppendPlace { count: 2, ..PLACE }).is_err());
     }
 
     /// A missing payload counts as erased only if its checksum says so.

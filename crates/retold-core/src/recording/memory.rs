@@ -13,7 +13,7 @@ use std::ops::Bound;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use self::memory_recorder::{Access, MemoryRecorder, SharedLog};
+use self::memory_recorder::{MemoryAccess, MemoryRecorder, SharedLog};
 use super::error::RecordError;
 use super::identity::LogId;
 use super::limits::{Limits, PAGE_NAMES_MAX, check_name, check_page_limit};
@@ -137,7 +137,7 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recorder(&self, shared: Arc<SharedLog>, access: Access) -> Arc<dyn Recorder> {
+    fn recorder(&self, shared: Arc<SharedLog>, access: MemoryAccess) -> Arc<dyn Recorder> {
         let met = shared.id().map_or_else(OnceLock::new, OnceLock::from);
         Arc::new(MemoryRecorder {
             shared,
@@ -155,7 +155,7 @@ impl MemoryStore {
             Some(shared) => shared.clone(),
             None => state.bear(name, birth),
         };
-        Ok(self.recorder(shared, Access::ReadWrite))
+        Ok(self.recorder(shared, MemoryAccess::ReadWrite))
     }
 
     fn open_read_only_now(&self, name: &str) -> Result<Arc<dyn Recorder>, RecordError> {
@@ -165,7 +165,7 @@ impl MemoryStore {
             Some(shared) => shared.clone(),
             None => state.await_birth(name),
         };
-        Ok(self.recorder(shared, Access::ReadOnly))
+        Ok(self.recorder(shared, MemoryAccess::ReadOnly))
     }
 
     fn acquire_lease_now(

@@ -14,7 +14,7 @@ use crate::domain::Timestamp;
 
 /// The place of an event in the append that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct AppendPlace {
     /// The number of events before it in the append.
     pub index: u32,
     /// The total number of events in the append.
@@ -33,7 +33,7 @@ pub struct StoredEvent {
     position: Position,
     id: EventId,
     version: Option<Version>,
-    place: Place,
+    place: AppendPlace,
     revision: u32,
     time: Timestamp,
     recorded_at: Timestamp,
@@ -55,7 +55,7 @@ pub struct StoredEventParts<'a> {
     /// The name and version of its stream, or none.
     pub stream: Option<(&'a str, Version)>,
     /// The place in its append.
-    pub place: Place,
+    pub place: AppendPlace,
     /// The stable name of its type.
     pub topic: &'a str,
     /// The version number of the type's shape.
@@ -157,7 +157,7 @@ impl StoredEvent {
         event: &NewEvent,
         position: Position,
         version: Option<Version>,
-        place: Place,
+        place: AppendPlace,
         recorded_at: Timestamp,
     ) -> Self {
         let stream = event.stream.as_deref().zip(version);
@@ -236,7 +236,7 @@ impl StoredEvent {
     }
 
     /// Returns the place in its append.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> AppendPlace {
         self.place
     }
 
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn a_stored_event_returns_its_parts() {
         let new = event();
-        let place = Place { index: 1, count: 3 };
+        let place = AppendPlace { index: 1, count: 3 };
         let now = Timestamp::from_micros(9);
         let stored = StoredEvent::from_new(
             &new,
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn an_erased_event_has_no_payload() {
         let new = event().erased();
-        let place = Place { index: 0, count: 1 };
+        let place = AppendPlace { index: 0, count: 1 };
         let time = Timestamp::default();
         let stored =
             StoredEvent::from_new(&new, Position::FIRST, Some(Version::FIRST), place, time);

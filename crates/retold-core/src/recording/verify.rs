@@ -18,7 +18,7 @@ use super::limits::FINDINGS_MAX;
 use super::processed_range::FollowerKey;
 use super::query::Query;
 use super::recorder::{Head, LogRead, Page, PageEnd, RangeRead, Recorder, StreamRead};
-use super::stored_event::{Place, StoredEvent};
+use super::stored_event::{AppendPlace, StoredEvent};
 
 /// Events per page while verifying: enough for speed, and progress is reported after each page.
 const PAGE_EVENTS: usize = 1_000;
@@ -26,7 +26,7 @@ const PAGE_EVENTS: usize = 1_000;
 /// The result of verifying a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct VerifyReport {
     /// The number of events that were read and checked.
     pub events: u64,
     /// The number of streams whose index was compared with the log.
@@ -43,7 +43,7 @@ pub struct Report {
     pub finding_count: u64,
 }
 
-impl Report {
+impl VerifyReport {
     /// Returns whether there are no findings.
     pub fn is_sound(&self) -> bool {
         self.finding_count == 0
@@ -77,9 +77,9 @@ impl Report {
 /// The progress of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct VerifyProgress {
     /// The part that is being checked.
-    pub stage: Stage,
+    pub stage: VerifyStage,
     /// The number of its items that are done.
     pub done: u64,
     /// The number of its items in total.
@@ -89,7 +89,7 @@ pub struct Progress {
 /// The parts that a verification checks, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stage {
+pub enum VerifyStage {
     /// Each event of the log, also read by its id.
     Events,
     /// Each stream.
@@ -109,13 +109,13 @@ pub enum Stage {
 /// `Unavailable` if the log cannot be read. Corrupt data is a finding, not an error.
 pub async fn verify_log(
     recorder: &dyn Recorder,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Report, RecordError> {
+    progress: &mut (dyn FnMut(VerifyProgress) + Send),
+) -> Result<VerifyReport, RecordError> {
     let head = recorder.head().await?;
     let mut verification = Verification {
         recorder,
         head,
-        report: Report::default(),
+        report: VerifyReport::default(),
         progress,
         streams: BTreeMap::new(),
         topics: BTreeMap::new(),
@@ -125,8 +125,8 @@ pub async fn verify_log(
     verification.events().await?;
     if verification.unreadable_count == 0 {
         verification.streams().await?;
-        verification.labels(Stage::Topics).await?;
-        verification.labels(Stage::Tags).await?;
+        verification.labels(VerifyStage::Topics).await?;
+        verification.labels(VerifyStage::Tags).await?;
     }
     verification.processed_ranges().await?;
     Ok(verification.report)
@@ -136,8 +136,8 @@ struct Verification<'a> {
     recorder: &'a dyn Recorder,
     /// The end of the log when the verification started.
     head: Head,
-    report: Report,
-    progress: &'a mut (dyn FnMut(Progress) + Send),
+    report: VerifyReport,
+    progress: &'a mut (dyn FnMut(VerifyProgress) + Send),
     streams: BTreeMap<Arc<str>, Trail>,
     topics: BTreeMap<Arc<str>, Trail>,
     tags: BTreeMap<Arc<str>, Trail>,
@@ -167,9 +167,9 @@ impl Trail {
 }
 
 impl Verification<'_> {
-    fn announce(&mut self, stage: Stage, done: usize, total: usize) {
+    fn announce(&mut self, stage: VerifyStage, done: usize, total: usize) {
         let (done, total) = (done as u64, total as u64);
-        (self.progress)(Progress { stage, done, total });
+        (self.progress)(VerifyProgress { stage, done, total });
     }
 
     /// Reads the whole log in order, checks each event on its own and against the previous one, and
@@ -177,7 +177,7 @@ impl Verification<'_> {
     async fn events(&mut self) -> Result<(), RecordError> {
         let until = self.head.position();
         let total = Position::number(until);
-        let mut last: Option<Place> = None;
+        let mut last: Option<AppendPlace> = None;
         let mut after = None;
         while Position::number(after) < total {
             let read = LogRead::new().after(after).until(until);
@@ -210,8 +210,8 @@ impl Verification<'_> {
                     .note(format!("position {}", Position::number(after)), what);
                 break;
             }
-            (self.progress)(Progress {
-                stage: Stage::Events,
+            (self.progress)(VerifyProgress {
+                stage: VerifyStage::Events,
                 done: Position::number(after),
                 total,
             });
@@ -262,16 +262,16 @@ impl Verification<'_> {
 
     /// Checks that appends are contiguous in the log: the places of an append's events count up to
     /// its size.
-    fn event_in_its_append(&mut self, event: &StoredEvent, last: Option<Place>) {
+    fn event_in_its_append(&mut self, event: &StoredEvent, last: Option<AppendPlace>) {
         let place = event.place();
         let expected = match last {
-            Some(last) if last.index + 1 < last.count => Place {
+            Some(last) if last.index + 1 < last.count => AppendPlace {
                 index: last.index + 1,
                 count: last.count,
             },
-            Some(_) => Place { index: 0, ..place },
+            Some(_) => AppendPlace { index: 0, ..place },
             // The first event of the log begins an append; after a gap any place is possible.
-            None if event.position() == Position::FIRST => Place { index: 0, ..place },
+            None if event.position() == Position::FIRST => AppendPlace { index: 0, ..place },
             None => place,
         };
         if place != expected || place.index >= place.count {
@@ -362,7 +362,7 @@ impl Verification<'_> {
             }
             let found = self.trail_of_stream(stream).await?;
             self.compare(&place, *trail, found);
-            self.announce(Stage::Streams, index + 1, expected.len());
+            self.announce(VerifyStage::Streams, index + 1, expected.len());
         }
         for stream in listed.into_keys() {
             // A stream that was created after the verification started has no events up to the
@@ -503,25 +503,25 @@ impl Verification<'_> {
     }
 
     /// Compares the index of each topic or tag with the log.
-    async fn labels(&mut self, stage: Stage) -> Result<(), RecordError> {
+    async fn labels(&mut self, stage: VerifyStage) -> Result<(), RecordError> {
         let expected = match stage {
-            Stage::Topics => std::mem::take(&mut self.topics),
+            VerifyStage::Topics => std::mem::take(&mut self.topics),
             _ => std::mem::take(&mut self.tags),
         };
         for (index, (name, trail)) in expected.iter().enumerate() {
             let (place, query) = match stage {
-                Stage::Topics => (format!("topic {name:?}"), Query::topic(name.clone())),
+                VerifyStage::Topics => (format!("topic {name:?}"), Query::topic(name.clone())),
                 _ => (format!("tag {name:?}"), Query::tag(name.clone())),
             };
             let found = self.trail_of_query(query).await?;
             self.compare(&place, *trail, found);
             self.announce(stage, index + 1, expected.len());
         }
-        if stage == Stage::Topics {
+        if stage == VerifyStage::Topics {
             self.topic_list(&expected).await?;
         }
         match stage {
-            Stage::Topics => self.report.topics = expected.len() as u64,
+            VerifyStage::Topics => self.report.topics = expected.len() as u64,
             _ => self.report.tags = expected.len() as u64,
         }
         Ok(())
@@ -591,7 +591,7 @@ impl Verification<'_> {
                     format!("its checkpoint over {upstream} is before its last processed range");
                 self.report.note(format!("follower {follower}"), what);
             }
-            self.announce(Stage::Ranges, index + 1, total);
+            self.announce(VerifyStage::Ranges, index + 1, total);
         }
         Ok(())
     }

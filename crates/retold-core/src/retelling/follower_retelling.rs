@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::generations::{Resumed, Split, generations_of};
 use super::reaction::{Answered, Keys, Retold};
-use super::report::{Difference, Facts, FollowerReport, Shown};
+use super::report::{Difference, Facts, FollowerReport, ShownEvent};
 use super::upstream_cursor::UpstreamCursor;
 use crate::application::{Application, Error, Result};
 use crate::following::{Follower, PastRecorder, StartingCheckpoint};
@@ -507,7 +507,7 @@ impl Walk {
             if self.effects_of(&append).1 {
                 let what = "effects are recorded without their processed range";
                 let mut difference = Difference::of_log(what, self.head);
-                difference.recorded = Some(Shown::of_recorded(first));
+                difference.recorded = Some(ShownEvent::of_recorded(first));
                 return Ok(Some(difference));
             }
             for event in &append {

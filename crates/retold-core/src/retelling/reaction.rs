@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::comparing;
 use super::recorded_event::as_new;
-use super::report::{Difference, Shown};
+use super::report::{Difference, ShownEvent};
 use crate::application::{Application, Result};
 use crate::following::{Asked, Batch, Cause, Context, Follower, Freshness, PastRecorder, ask};
 use crate::recording::{
@@ -117,7 +117,7 @@ impl Retold {
         };
         if let Some(reason) = reason {
             let what = format!("the policy failed: {reason}");
-            let recorded = self.recorded.front().map(Shown::of_recorded);
+            let recorded = self.recorded.front().map(ShownEvent::of_recorded);
             return Ok(self.different(what, upstream, event, recorded, None));
         }
         Ok(self.compare(upstream, log, event))
@@ -129,12 +129,15 @@ impl Retold {
         while let Some(retold) = self.batch.events().get(self.compared).cloned() {
             let Some(recorded) = self.recorded.front() else {
                 let what = "more was decided now than is recorded";
-                let shown = Some(Shown::of_new(&retold));
+                let shown = Some(ShownEvent::of_new(&retold));
                 return self.different(what, upstream, event, None, shown);
             };
             let registry = self.application.registry();
             if let Some(what) = comparing::difference(registry, &retold, recorded) {
-                let sides = (Shown::of_recorded(recorded), Shown::of_new(&retold));
+                let sides = (
+                    ShownEvent::of_recorded(recorded),
+                    ShownEvent::of_new(&retold),
+                );
                 return self.different(what, upstream, event, Some(sides.0), Some(sides.1));
             }
             self.recorded.pop_front();
@@ -145,7 +148,7 @@ impl Retold {
             && is_effect_of(recorded, log, event)
         {
             let what = "less was decided now than is recorded";
-            let shown = Some(Shown::of_recorded(recorded));
+            let shown = Some(ShownEvent::of_recorded(recorded));
             return self.different(what, upstream, event, shown, None);
         }
         Answered::Equal(equal)
@@ -156,8 +159,8 @@ impl Retold {
         what: impl Into<String>,
         upstream: &Arc<str>,
         event: &StoredEvent,
-        recorded: Option<Shown>,
-        retold: Option<Shown>,
+        recorded: Option<ShownEvent>,
+        retold: Option<ShownEvent>,
     ) -> Answered {
         Answered::Different(Box::new(Difference {
             what: what.into(),
@@ -218,7 +221,7 @@ impl Retold {
         if let Some(recorded) = self.recorded.front() {
             let what = "an effect is recorded that no processed event caused";
             let mut difference = Difference::of_log(what, self.decided_at);
-            difference.recorded = Some(Shown::of_recorded(recorded));
+            difference.recorded = Some(ShownEvent::of_recorded(recorded));
             return Some(difference);
         }
         let batch = &self.batch;

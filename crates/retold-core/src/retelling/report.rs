@@ -76,22 +76,22 @@ pub struct Difference {
     /// of the snapshot.
     pub read: Vec<(Arc<str>, Option<Version>, Option<Version>)>,
     /// The recorded event; none if the retelling decided an additional event.
-    pub recorded: Option<Shown>,
+    pub recorded: Option<ShownEvent>,
     /// The event that the retelling decided; none if it did not decide the recorded event.
-    pub retold: Option<Shown>,
+    pub retold: Option<ShownEvent>,
 }
 
 /// An event in a form for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Shown {
+pub struct ShownEvent {
     /// Its position in the log, if it is recorded.
     pub position: Option<Position>,
     /// Everything else about the event: one pair of name and value per line.
     pub lines: Vec<(&'static str, String)>,
 }
 
-impl Shown {
+impl ShownEvent {
     pub(crate) fn of_recorded(event: &StoredEvent) -> Self {
         let tags: Vec<_> = event.tags().collect();
         let lines = vec![

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::generations::{Split, generations_of};
 use super::reaction::{Answered, Keys, Retold};
 use super::recorded_event::as_new;
-use super::report::{Difference, Facts, Shown};
+use super::report::{Difference, Facts, ShownEvent};
 use crate::application::{Application, Error, Result};
 use crate::following::{
     FOLLOWER_STREAM_TYPE, Follower, FollowerEvent, FollowerOperator, is_outbox, parts_of,
@@ -521,7 +521,7 @@ impl Track {
             Some(key) if self.is_of_present_policy_version(first, key) => {
                 let what = "effects are recorded without their processed range";
                 let mut difference = Difference::of_log(what, self.head);
-                difference.recorded = Some(Shown::of_recorded(first));
+                difference.recorded = Some(ShownEvent::of_recorded(first));
                 return Ok(Some(difference));
             }
             _ => {

@@ -82,7 +82,7 @@ impl fmt::Display for Call {
 
 /// The outcome of a call in the store; the caller may have received a different one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
+pub(crate) enum CallOutcome {
     /// It was not carried out.
     NotCarriedOut,
     /// It returned this many results, or this number.
@@ -99,7 +99,7 @@ pub(crate) enum Outcome {
     Pending,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// For a call that returns several results.
     pub(crate) fn counted<T>(found: &[T]) -> Self {
         Self::Answered(found.len() as u64)
@@ -134,7 +134,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotCarriedOut => f.write_str("not carried out"),

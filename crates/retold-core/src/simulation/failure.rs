@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A run that failed: its seed, the reason, and the end of its trace.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct SimulationFailure {
     pub(crate) seed: u64,
     pub(crate) reason: String,
     /// The number of steps that were made.
@@ -15,7 +15,7 @@ pub struct Failure {
     pub(crate) dropped: u64,
 }
 
-impl Failure {
+impl SimulationFailure {
     /// Returns the seed that repeats the run.
     pub fn seed(&self) -> u64 {
         self.seed
@@ -32,7 +32,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for SimulationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, reason, .. } = self;
         writeln!(f, "the simulation failed at step {}: {reason}", self.steps)?;
@@ -47,11 +47,11 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for SimulationFailure {}
 
 /// Returns only the reason, for a check whose caller adds the seed and the trace.
-impl From<Failure> for String {
-    fn from(failure: Failure) -> Self {
+impl From<SimulationFailure> for String {
+    fn from(failure: SimulationFailure) -> Self {
         failure.reason
     }
 }

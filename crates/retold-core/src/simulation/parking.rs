@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::call::{Call, Outcome};
+use super::call::{Call, CallOutcome};
 use crate::recording::{BoxFuture, RecordError, Recorder};
 
 /// Means "no actor is running".
@@ -145,12 +145,12 @@ impl Parking {
         log: Option<LogIndex>,
         call: Call,
         deed: BoxFuture<'static, Result<T, RecordError>>,
-        outcome: fn(&T) -> Outcome,
+        outcome: fn(&T) -> CallOutcome,
     ) -> BoxFuture<'static, Result<T, RecordError>> {
         Box::pin(CallFuture {
             parking: Arc::clone(self),
             log,
-            stage: Stage::Made {
+            stage: ParkingStage::Made {
                 call,
                 deed,
                 outcome,
@@ -177,7 +177,7 @@ impl Parking {
 /// The work of a call, regardless of its result type.
 pub(crate) trait Deed: Send {
     /// Carries out the call. The caller receives nothing yet.
-    fn carry_out(&mut self) -> Outcome;
+    fn carry_out(&mut self) -> CallOutcome;
 
     /// Passes the outcome to the caller.
     fn answer(&mut self);
@@ -186,24 +186,24 @@ pub(crate) trait Deed: Send {
     fn refuse(&mut self, error: RecordError);
 }
 
-type Slot<T> = Arc<Mutex<Option<Result<T, RecordError>>>>;
+type ParkingSlot<T> = Arc<Mutex<Option<Result<T, RecordError>>>>;
 
 struct Carried<T> {
     deed: BoxFuture<'static, Result<T, RecordError>>,
-    outcome: fn(&T) -> Outcome,
+    outcome: fn(&T) -> CallOutcome,
     result: Option<Result<T, RecordError>>,
-    slot: Slot<T>,
+    slot: ParkingSlot<T>,
 }
 
 impl<T: Send> Deed for Carried<T> {
-    fn carry_out(&mut self) -> Outcome {
+    fn carry_out(&mut self) -> CallOutcome {
         let mut context = Context::from_waker(Waker::noop());
         match self.deed.as_mut().poll(&mut context) {
-            Poll::Pending => Outcome::Pending,
+            Poll::Pending => CallOutcome::Pending,
             Poll::Ready(result) => {
                 let outcome = match &result {
                     Ok(value) => (self.outcome)(value),
-                    Err(error) => Outcome::refused(error),
+                    Err(error) => CallOutcome::refused(error),
                 };
                 self.result = Some(result);
                 outcome
@@ -224,14 +224,14 @@ impl<T: Send> Deed for Carried<T> {
 struct CallFuture<T> {
     parking: Arc<Parking>,
     log: Option<LogIndex>,
-    stage: Stage<T>,
+    stage: ParkingStage<T>,
 }
 
-enum Stage<T> {
+enum ParkingStage<T> {
     Made {
         call: Call,
         deed: BoxFuture<'static, Result<T, RecordError>>,
-        outcome: fn(&T) -> Outcome,
+        outcome: fn(&T) -> CallOutcome,
     },
     /// No actor makes the call, so it is not scheduled.
     Straight {
@@ -240,7 +240,7 @@ enum Stage<T> {
     },
     Parked {
         id: u64,
-        slot: Slot<T>,
+        slot: ParkingSlot<T>,
     },
     Over,
 }
@@ -248,19 +248,19 @@ enum Stage<T> {
 impl<T: Send + 'static> CallFuture<T> {
     /// The first poll determines which actor makes the call.
     fn begin(&mut self, waker: &Waker) {
-        let Stage::Made {
+        let ParkingStage::Made {
             call,
             deed,
             outcome,
-        } = mem::replace(&mut self.stage, Stage::Over)
+        } = mem::replace(&mut self.stage, ParkingStage::Over)
         else {
             unreachable!("only the first poll finds the call as it was made");
         };
         let Some(actor) = self.parking.current() else {
-            self.stage = Stage::Straight { call, deed };
+            self.stage = ParkingStage::Straight { call, deed };
             return;
         };
-        let slot = Slot::default();
+        let slot = ParkingSlot::default();
         let deed = Box::new(Carried {
             deed,
             outcome,
@@ -279,7 +279,7 @@ impl<T: Send + 'static> CallFuture<T> {
             waker: waker.clone(),
             hint: Hint::Unseen,
         });
-        self.stage = Stage::Parked { id, slot };
+        self.stage = ParkingStage::Parked { id, slot };
     }
 
     /// The last task that polled is woken.
@@ -300,15 +300,15 @@ impl<T: Send + 'static> Future for CallFuture<T> {
     type Output = Result<T, RecordError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::Made { .. }) {
+        if matches!(self.stage, ParkingStage::Made { .. }) {
             self.begin(context.waker());
-            if matches!(self.stage, Stage::Parked { .. }) {
+            if matches!(self.stage, ParkingStage::Parked { .. }) {
                 return Poll::Pending;
             }
         }
         let this = &mut *self;
         let result = match &mut this.stage {
-            Stage::Straight { call, deed } => {
+            ParkingStage::Straight { call, deed } => {
                 let Poll::Ready(result) = deed.as_mut().poll(context) else {
                     return Poll::Pending;
                 };
@@ -317,7 +317,7 @@ impl<T: Send + 'static> Future for CallFuture<T> {
                 }
                 result
             }
-            Stage::Parked { id, slot } => {
+            ParkingStage::Parked { id, slot } => {
                 let answered = lock(slot).take();
                 let Some(result) = answered else {
                     let id = *id;
@@ -326,16 +326,18 @@ impl<T: Send + 'static> Future for CallFuture<T> {
                 };
                 result
             }
-            Stage::Made { .. } | Stage::Over => panic!("a call was polled after its answer"),
+            ParkingStage::Made { .. } | ParkingStage::Over => {
+                panic!("a call was polled after its answer")
+            }
         };
-        this.stage = Stage::Over;
+        this.stage = ParkingStage::Over;
         Poll::Ready(result)
     }
 }
 
 impl<T> Drop for CallFuture<T> {
     fn drop(&mut self) {
-        if let Stage::Parked { id, .. } = self.stage {
+        if let ParkingStage::Parked { id, .. } = self.stage {
             self.parking.withdraw(id);
         }
     }

@@ -10,14 +10,14 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::actor::{Actor, Life, Process, ProcessState, Role};
-use super::call::{Call, Outcome};
+use super::call::{Call, CallOutcome};
 use super::fault::{Fault, Faults};
 use super::limits::{
     CALM_STEPS_MAX, CLOCK_BACK_MAX, CLOCK_FORWARD_MAX, EFFECT_APPENDS_PER_INPUT, STEP_TIME,
     TRACE_ENTRIES_DEFAULT,
 };
 use super::parking::{ActorIndex, Hint, LogIndex, Parked, Parking};
-use super::trace::{Entry, Happening, Names, Trace};
+use super::trace::{Happening, Trace, TraceEntry, TraceNames};
 use crate::application::panic_text;
 use crate::domain::{Clock, ManualClock, Timestamp};
 use crate::recording::{RecordError, Recorder};
@@ -71,7 +71,7 @@ enum Choice {
 
 /// Whether anything was left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum Advance {
     Made,
     /// All actors are done, or wait for changes that do not come.
     Rest,
@@ -118,14 +118,14 @@ impl Scheduler {
     }
 
     /// Makes up to `steps` steps under these faults.
-    pub(crate) fn run(&mut self, faults: Faults, steps: u64) -> Result<Progress, Reason> {
+    pub(crate) fn run(&mut self, faults: Faults, steps: u64) -> Result<Advance, Reason> {
         self.faults = faults;
         for _ in 0..steps {
-            if self.step()? == Progress::Rest {
-                return Ok(Progress::Rest);
+            if self.step()? == Advance::Rest {
+                return Ok(Advance::Rest);
             }
         }
-        Ok(Progress::Made)
+        Ok(Advance::Made)
     }
 
     /// Makes steps without faults while there is progress at least once in `without_progress_max`
@@ -141,7 +141,7 @@ impl Scheduler {
             if self.steps - begun_at >= CALM_STEPS_MAX {
                 return Ok(Calm::NoEnd);
             }
-            if self.step()? == Progress::Rest {
+            if self.step()? == Advance::Rest {
                 return Ok(Calm::Rest);
             }
         }
@@ -194,11 +194,11 @@ impl Scheduler {
     }
 
     /// Notes progress, if the recorded append is progress.
-    fn count_append(&mut self, call: &Call, outcome: Outcome) {
+    fn count_append(&mut self, call: &Call, outcome: CallOutcome) {
         let Call::Append { events, ranges, .. } = call else {
             return;
         };
-        if !matches!(outcome, Outcome::Recorded(_)) {
+        if !matches!(outcome, CallOutcome::Recorded(_)) {
             return;
         }
         self.follower_appends += u64::from(*ranges > 0);
@@ -217,9 +217,9 @@ impl Scheduler {
         self.effect_appends <= inputs.saturating_mul(EFFECT_APPENDS_PER_INPUT)
     }
 
-    pub(crate) fn names(&self) -> Names {
+    pub(crate) fn names(&self) -> TraceNames {
         let logs = &self.parking.state().logs;
-        Names {
+        TraceNames {
             actors: self.actors.iter().map(|it| Arc::clone(&it.name)).collect(),
             processes: self
                 .processes
@@ -230,7 +230,7 @@ impl Scheduler {
         }
     }
 
-    fn step(&mut self) -> Result<Progress, Reason> {
+    fn step(&mut self) -> Result<Advance, Reason> {
         self.take_orphans();
         self.shake();
         self.look_at_changed_logs();
@@ -268,7 +268,7 @@ impl Scheduler {
             Choice::Land(index) => self.land(index)?,
             Choice::Start(process) => self.start(process)?,
         }
-        Ok(Progress::Made)
+        Ok(Advance::Made)
     }
 
     /// Lists the possible next steps, each with its weight.
@@ -322,7 +322,7 @@ impl Scheduler {
     }
 
     /// No step is possible: either the run has ended, or an actor waits forever.
-    fn rest(&self) -> Result<Progress, Reason> {
+    fn rest(&self) -> Result<Advance, Reason> {
         let waiting = self.waiting_actors();
         let blocked: Vec<_> = (0..)
             .zip(&self.actors)
@@ -333,7 +333,7 @@ impl Scheduler {
             .map(|(_, actor)| &*actor.name)
             .collect();
         if blocked.is_empty() {
-            return Ok(Progress::Rest);
+            return Ok(Advance::Rest);
         }
         Err(format!(
             "deadlock: nothing can wake {}, which wait for something other than a log",
@@ -472,12 +472,12 @@ impl Scheduler {
         let fault = self.faults.draw(kinds, &mut self.random);
         let outcome = match fault {
             None | Some(Fault::UnknownRecorded | Fault::CrashAfter) => self.carry_out(&mut parked),
-            _ => Outcome::NotCarriedOut,
+            _ => CallOutcome::NotCarriedOut,
         };
         let (actor, log) = (parked.actor, parked.log);
         let happening = Happening::Called(parked.call.clone(), outcome);
         self.note(Some(actor), log, fault, happening);
-        if outcome == Outcome::Pending {
+        if outcome == CallOutcome::Pending {
             return Err(format!(
                 "the store did not complete {} at once; a simulation needs one that does, such as \
                  a memory store",
@@ -514,9 +514,9 @@ impl Scheduler {
         }
     }
 
-    fn carry_out(&mut self, parked: &mut Parked) -> Outcome {
+    fn carry_out(&mut self, parked: &mut Parked) -> CallOutcome {
         let outcome = parked.deed.carry_out();
-        if matches!(outcome, Outcome::Recorded(_)) {
+        if matches!(outcome, CallOutcome::Recorded(_)) {
             self.parking.mark_changed(parked.log);
             self.count_append(&parked.call, outcome);
         }
@@ -644,7 +644,7 @@ impl Scheduler {
         fault: Option<Fault>,
         happening: Happening,
     ) {
-        self.trace.push(Entry {
+        self.trace.push(TraceEntry {
             step: self.steps,
             actor,
             log,

@@ -3,9 +3,9 @@
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::failure::Failure;
+use super::failure::SimulationFailure;
 use super::scheduler::said_by;
-use super::{Report, Simulation};
+use super::{Simulation, SimulationReport};
 
 /// The environment variable that repeats a run.
 const SEED_VARIABLE: &str = "RETOLD_SEED";
@@ -41,7 +41,7 @@ pub fn first_failure(
     first: u64,
     count: u64,
     run: impl Fn(&mut Simulation) -> Result<(), String>,
-) -> Option<Failure> {
+) -> Option<SimulationFailure> {
     (0..count).find_map(|number| run_seed(first.wrapping_add(number), &run).err())
 }
 
@@ -49,11 +49,11 @@ pub fn first_failure(
 ///
 /// # Errors
 ///
-/// [`Failure`] if `run` returns an error or panics.
+/// [`SimulationFailure`] if `run` returns an error or panics.
 pub fn run_seed(
     seed: u64,
     run: impl Fn(&mut Simulation) -> Result<(), String>,
-) -> Result<Report, Failure> {
+) -> Result<SimulationReport, SimulationFailure> {
     let mut simulation = Simulation::new(seed);
     match catch_unwind(AssertUnwindSafe(|| run(&mut simulation))) {
         Ok(Ok(())) => Ok(simulation.report()),

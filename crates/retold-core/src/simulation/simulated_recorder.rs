@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::call::{Call, Outcome};
+use super::call::{Call, CallOutcome};
 use super::parking::{LogIndex, Parking};
 use crate::recording::limits::Limits;
 use crate::recording::{
@@ -23,7 +23,7 @@ impl SimulatedRecorder {
     fn call<T, F>(
         &self,
         call: Call,
-        outcome: fn(&T) -> Outcome,
+        outcome: fn(&T) -> CallOutcome,
         deed: impl FnOnce(Arc<dyn Recorder>) -> F,
     ) -> BoxFuture<'static, Result<T, RecordError>>
     where
@@ -35,12 +35,12 @@ impl SimulatedRecorder {
     }
 }
 
-fn some<T>(found: &Option<T>) -> Outcome {
-    Outcome::Answered(u64::from(found.is_some()))
+fn some<T>(found: &Option<T>) -> CallOutcome {
+    CallOutcome::Answered(u64::from(found.is_some()))
 }
 
-fn page(page: &Page) -> Outcome {
-    Outcome::Answered(page.events.len() as u64)
+fn page(page: &Page) -> CallOutcome {
+    CallOutcome::Answered(page.events.len() as u64)
 }
 
 impl Recorder for SimulatedRecorder {
@@ -60,7 +60,7 @@ impl Recorder for SimulatedRecorder {
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
         let call = Call::append(&append);
-        self.call(call, Outcome::appended, |inner| async move {
+        self.call(call, CallOutcome::appended, |inner| async move {
             inner.append(append).await
         })
     }
@@ -91,7 +91,7 @@ impl Recorder for SimulatedRecorder {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        let position = |head: &Head| Outcome::Answered(Position::number(head.position()));
+        let position = |head: &Head| CallOutcome::Answered(Position::number(head.position()));
         self.call(Call::Other("head"), position, |inner| async move {
             inner.head().await
         })
@@ -106,7 +106,7 @@ impl Recorder for SimulatedRecorder {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         self.call(
             Call::Other("streams"),
-            |found| Outcome::counted(found),
+            |found| CallOutcome::counted(found),
             move |inner| async move { inner.streams(&prefix, after.as_deref(), limit).await },
         )
     }
@@ -119,7 +119,7 @@ impl Recorder for SimulatedRecorder {
         let after = after.map(str::to_owned);
         self.call(
             Call::Other("topics"),
-            |found| Outcome::counted(found),
+            |found| CallOutcome::counted(found),
             move |inner| async move { inner.topics(after.as_deref(), limit).await },
         )
     }
@@ -131,7 +131,7 @@ impl Recorder for SimulatedRecorder {
     ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>> {
         let follower = follower.clone();
         let position = |checkpoint: &Option<Checkpoint>| {
-            Outcome::Answered(Position::number(
+            CallOutcome::Answered(Position::number(
                 checkpoint.map(|checkpoint| checkpoint.position),
             ))
         };
@@ -148,7 +148,7 @@ impl Recorder for SimulatedRecorder {
     ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>> {
         self.call(
             Call::Other("processed ranges"),
-            |found| Outcome::counted(found),
+            |found| CallOutcome::counted(found),
             |inner| async move { inner.processed_ranges(read).await },
         )
     }
@@ -161,7 +161,7 @@ impl Recorder for SimulatedRecorder {
                 return self.inner.changed_since(append_count).await;
             }
             let call = Call::ChangedSince { append_count };
-            let number = |count: &u64| Outcome::Answered(*count);
+            let number = |count: &u64| CallOutcome::Answered(*count);
             let looked = self.call(call, number, |inner| async move {
                 Ok(inner.head().await?.append_count)
             });
@@ -172,7 +172,7 @@ impl Recorder for SimulatedRecorder {
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
         self.call(
             Call::Other("put_snapshot"),
-            Outcome::done,
+            CallOutcome::done,
             |inner| async move { inner.put_snapshot(snapshot).await },
         )
     }
@@ -192,7 +192,7 @@ impl Recorder for SimulatedRecorder {
         let stream = stream.to_owned();
         self.call(
             Call::Other("drop_snapshots"),
-            Outcome::done,
+            CallOutcome::done,
             |inner| async move { inner.drop_snapshots(&stream).await },
         )
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::{Call, Outcome};
+use super::call::{Call, CallOutcome};
 use super::parking::Parking;
 use super::simulated_recorder::SimulatedRecorder;
 use crate::domain::Timestamp;
@@ -41,7 +41,7 @@ impl SimulatedStore {
     fn call<T, F>(
         &self,
         name: &'static str,
-        outcome: fn(&T) -> Outcome,
+        outcome: fn(&T) -> CallOutcome,
         deed: impl FnOnce(Self) -> F,
     ) -> BoxFuture<'static, Result<T, RecordError>>
     where
@@ -61,8 +61,8 @@ impl SimulatedStore {
     }
 }
 
-fn term(lease: &Lease) -> Outcome {
-    Outcome::Answered(lease.term)
+fn term(lease: &Lease) -> CallOutcome {
+    CallOutcome::Answered(lease.term)
 }
 
 impl Store for SimulatedStore {
@@ -72,7 +72,7 @@ impl Store for SimulatedStore {
         birth: LogId,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
         let log = log.to_owned();
-        self.call("open", Outcome::done, move |store| async move {
+        self.call("open", CallOutcome::done, move |store| async move {
             Ok(store.simulated(store.inner.open(&log, birth).await?))
         })
     }
@@ -82,7 +82,7 @@ impl Store for SimulatedStore {
         log: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
         let log = log.to_owned();
-        self.call("open_read_only", Outcome::done, move |store| async move {
+        self.call("open_read_only", CallOutcome::done, move |store| async move {
             Ok(store.simulated(store.inner.open_read_only(&log).await?))
         })
     }
@@ -95,7 +95,7 @@ impl Store for SimulatedStore {
         let after = after.map(str::to_owned);
         self.call(
             "logs",
-            |found| Outcome::counted(found),
+            |found| CallOutcome::counted(found),
             move |store| async move { store.inner.logs(after.as_deref(), limit).await },
         )
     }
@@ -119,9 +119,11 @@ impl Store for SimulatedStore {
         holder: &'a str,
     ) -> BoxFuture<'a, Result<(), RecordError>> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
-        self.call("release_lease", Outcome::done, move |store| async move {
-            store.inner.release_lease(&name, &holder).await
-        })
+        self.call(
+            "release_lease",
+            CallOutcome::done,
+            move |store| async move { store.inner.release_lease(&name, &holder).await },
+        )
     }
 
     fn leases<'a>(
@@ -133,7 +135,7 @@ impl Store for SimulatedStore {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         self.call(
             "leases",
-            |found| Outcome::counted(found),
+            |found| CallOutcome::counted(found),
             move |store| async move {
                 let inner = &store.inner;
                 inner.leases(&prefix, after.as_deref(), limit).await
@@ -142,7 +144,7 @@ impl Store for SimulatedStore {
     }
 
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {
-        self.call("now", Outcome::done, move |store| async move {
+        self.call("now", CallOutcome::done, move |store| async move {
             store.inner.now().await
         })
     }
@@ -150,7 +152,7 @@ impl Store for SimulatedStore {
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
         self.call(
             "verify",
-            |found| Outcome::counted(found),
+            |found| CallOutcome::counted(found),
             |store| async move { store.inner.verify().await },
         )
     }

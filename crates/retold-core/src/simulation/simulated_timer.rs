@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{pending, ready};
 use std::sync::Arc;
 
-use super::call::{Call, Outcome};
+use super::call::{Call, CallOutcome};
 use super::parking::Parking;
 use crate::domain::{Clock, ManualClock, Timestamp};
 use crate::recording::BoxFuture;
@@ -35,7 +35,7 @@ impl SimulatedTimer {
                 return;
             }
             let due = Box::pin(ready(Ok(())));
-            let call = parking.call(None, Call::WaitUntil { time }, due, Outcome::done);
+            let call = parking.call(None, Call::WaitUntil { time }, due, CallOutcome::done);
             // The scheduler's only result is the end of the wait.
             let _: Result<(), _> = call.await;
         })

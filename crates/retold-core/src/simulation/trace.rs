@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::call::{Call, Outcome};
+use super::call::{Call, CallOutcome};
 use super::fault::Fault;
 use super::parking::{ActorIndex, LogIndex};
 use crate::domain::Timestamp;
 
 /// One entry of the trace.
 #[derive(Clone, Debug, Hash)]
-pub(crate) struct Entry {
+pub(crate) struct TraceEntry {
     /// The step, counted from 1.
     pub(crate) step: u64,
     /// The actor that acted, or that made the call.
@@ -25,9 +25,9 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Happening {
     /// A call had its turn.
-    Called(Call, Outcome),
+    Called(Call, CallOutcome),
     /// An append whose caller was dropped, or received an unknown outcome, reached the log.
-    Landed(Call, Outcome),
+    Landed(Call, CallOutcome),
     /// An append whose caller was dropped never reaches the log.
     Vanished(Call),
     /// A notification of a change was lost, late or spurious.
@@ -46,7 +46,7 @@ pub(crate) enum Happening {
 
 /// The last entries of a run.
 pub(crate) struct Trace {
-    kept: VecDeque<Entry>,
+    kept: VecDeque<TraceEntry>,
     /// The maximum number of entries that are kept.
     limit: usize,
     count: u64,
@@ -69,7 +69,7 @@ impl Trace {
         self.kept.drain(..excess);
     }
 
-    pub(crate) fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: TraceEntry) {
         entry.hash(&mut self.fingerprint);
         self.count += 1;
         if self.limit == 0 {
@@ -92,20 +92,20 @@ impl Trace {
     }
 
     /// Returns a line for each entry that is kept.
-    pub(crate) fn lines(&self, names: &Names) -> Vec<String> {
+    pub(crate) fn lines(&self, names: &TraceNames) -> Vec<String> {
         self.kept.iter().map(|entry| names.line(entry)).collect()
     }
 }
 
 /// The meaning of the numbers in entries.
-pub(crate) struct Names {
+pub(crate) struct TraceNames {
     pub(crate) actors: Vec<Arc<str>>,
     pub(crate) processes: Vec<Arc<str>>,
     pub(crate) logs: Vec<Arc<str>>,
 }
 
-impl Names {
-    fn line(&self, entry: &Entry) -> String {
+impl TraceNames {
+    fn line(&self, entry: &TraceEntry) -> String {
         let mut line = format!("{:>6} ", entry.step);
         if let Some(actor) = entry.actor {
             line += &self.actors[actor as usize];

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::UNNAMED;
-use super::outcome::Outcome;
+use super::outcome::DecisionOutcome;
 use super::shown_event::{ShownEvent, recorded};
 use crate::domain::{Aggregate, Decision, fold};
 
@@ -60,7 +60,7 @@ impl<A: Aggregate> AggregateCase<A> {
         let decided = result.map(|()| after.given[self.given.len()..].to_vec());
         AggregateDecided {
             after,
-            outcome: Outcome {
+            outcome: DecisionOutcome {
                 given: self.given,
                 notes: Vec::new(),
                 when: name.into(),
@@ -89,7 +89,7 @@ impl<A: Aggregate> AggregateCase<A> {
 #[derive(Debug)]
 pub struct AggregateDecided<A, R> {
     after: AggregateCase<A>,
-    outcome: Outcome<R>,
+    outcome: DecisionOutcome<R>,
 }
 
 impl<A: Aggregate, R> AggregateDecided<A, R> {

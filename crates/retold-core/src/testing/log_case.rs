@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::outcome::Outcome;
+use super::outcome::DecisionOutcome;
 use super::shown_event::ShownEvent;
 use super::{SEED, UNNAMED};
 use crate::application::{Application, EventBus, Model, Reach};
@@ -98,7 +98,7 @@ impl LogCase {
         let decided = result.map(|()| after.given[given.len()..].to_vec());
         LogDecided {
             after,
-            outcome: Outcome {
+            outcome: DecisionOutcome {
                 given,
                 notes,
                 when: name.into(),
@@ -160,7 +160,7 @@ impl LogCase {
 #[derive(Debug)]
 pub struct LogDecided<R> {
     after: LogCase,
-    outcome: Outcome<R>,
+    outcome: DecisionOutcome<R>,
 }
 
 impl<R> LogDecided<R> {

@@ -7,7 +7,7 @@ use super::shown_event::ShownEvent;
 
 /// The result of a decision, with everything that the message of a failing assertion needs.
 #[derive(Debug)]
-pub(super) struct Outcome<R> {
+pub(super) struct DecisionOutcome<R> {
     pub(super) given: Vec<ShownEvent>,
     /// Further notes about the given events, one per line.
     pub(super) notes: Vec<String>,
@@ -15,7 +15,7 @@ pub(super) struct Outcome<R> {
     pub(super) decided: Result<Vec<ShownEvent>, R>,
 }
 
-impl<R> Outcome<R> {
+impl<R> DecisionOutcome<R> {
     #[track_caller]
     pub(super) fn fail(&self, what: &str, comparison: &str) -> ! {
         let given = listed(&self.given);

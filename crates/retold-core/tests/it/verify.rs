@@ -8,8 +8,8 @@ use retold_core::recording::limits::FINDINGS_MAX;
 use retold_core::recording::{
     Append, BoxFuture, Checkpoint, Corrupt, EventId, FollowerKey, Head, LogId, LogRead,
     MemoryStore, NewEvent, Page, Position, ProcessedRange, Query, RangeRead, RecordError,
-    RecordedRange, Recorder, RecorderLayer, Report, Stage, Store, StoredEvent, StoredEventParts,
-    StreamEntry, StreamRead, Version, verify_log,
+    RecordedRange, Recorder, RecorderLayer, Store, StoredEvent, StoredEventParts, StreamEntry,
+    StreamRead, VerifyReport, VerifyStage, Version, verify_log,
 };
 use uuid::Uuid;
 
@@ -254,7 +254,7 @@ async fn log() -> Arc<dyn Recorder> {
     log
 }
 
-async fn verify(inner: Arc<dyn Recorder>, lie: Lie) -> Report {
+async fn verify(inner: Arc<dyn Recorder>, lie: Lie) -> VerifyReport {
     let liar = Liar { inner, lie };
     verify_log(&liar, &mut |_| {}).await.unwrap()
 }
@@ -278,11 +278,11 @@ async fn a_sound_log_is_sound_and_counted() {
     assert_eq!((report.tags, report.ranges), (2, 3));
     stages.dedup();
     let all = [
-        Stage::Events,
-        Stage::Streams,
-        Stage::Topics,
-        Stage::Tags,
-        Stage::Ranges,
+        VerifyStage::Events,
+        VerifyStage::Streams,
+        VerifyStage::Topics,
+        VerifyStage::Tags,
+        VerifyStage::Ranges,
     ];
     assert_eq!(stages, all);
 }
@@ -291,7 +291,7 @@ async fn a_sound_log_is_sound_and_counted() {
 async fn an_empty_log_is_sound() {
     let log = MemoryStore::new().open_read_only("none").await.unwrap();
     let report = verify(log, Lie::None).await;
-    assert_eq!(report, Report::default());
+    assert_eq!(report, VerifyReport::default());
 }
 
 #[tokio::test]

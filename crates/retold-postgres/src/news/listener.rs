@@ -16,13 +16,13 @@ use crate::options::{
     ANSWER_WAIT_MAX, LISTEN_CHECK_INTERVAL, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS,
     RECONNECT_PAUSE,
 };
-use crate::server::place::Place;
+use crate::server::place::ServerPlace;
 use crate::server::reach::reach;
 use crate::server::runtime::{LazyTask, StoreRuntime};
 
 /// Listens from the first wait on.
 pub(crate) struct Listener {
-    place: Place,
+    place: ServerPlace,
     logs: Arc<Logs>,
     runtime: Arc<StoreRuntime>,
     hears: watch::Sender<bool>,
@@ -30,7 +30,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(place: Place, logs: Arc<Logs>, runtime: Arc<StoreRuntime>) -> Self {
+    pub(crate) fn new(place: ServerPlace, logs: Arc<Logs>, runtime: Arc<StoreRuntime>) -> Self {
         Self {
             place,
             logs,
@@ -59,7 +59,7 @@ impl Listener {
     }
 }
 
-async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
+async fn listen(place: &ServerPlace, logs: &Logs, hears: &watch::Sender<bool>) {
     let mut last = String::new();
     loop {
         if let Err(error) = listen_once(place, logs, hears).await {
@@ -77,7 +77,7 @@ async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
 
 /// Listens until the connection ends, or does not respond when it is checked.
 async fn listen_once(
-    place: &Place,
+    place: &ServerPlace,
     logs: &Logs,
     hears: &watch::Sender<bool>,
 ) -> Result<(), RecordError> {
@@ -122,7 +122,7 @@ async fn announce(client: &Client, sql: &str) -> Result<(), RecordError> {
 
 /// Returns the key of the log that a hint names; for a log of another schema 0, which is not a key
 /// of any log.
-fn log_of(hint: &str, place: &Place) -> Option<i32> {
+fn log_of(hint: &str, place: &ServerPlace) -> Option<i32> {
     let (key, schema) = hint.split_once(' ')?;
     if schema != place.schema {
         return Some(0);

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::log::Born;
 use crate::options::{HINT_PAUSE, RECONNECT_PAUSE};
 use crate::server::connection::{Connection, connect};
-use crate::server::place::Place;
+use crate::server::place::ServerPlace;
 use crate::server::runtime::{LazyTask, StoreRuntime};
 
 /// The channel of all hints; the payload names the schema and the log.
@@ -26,7 +26,7 @@ const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 /// Takes hints; a task sends them.
 pub(crate) struct Notifier {
     news: Arc<News>,
-    place: Place,
+    place: ServerPlace,
     runtime: Arc<StoreRuntime>,
     task: LazyTask,
 }
@@ -38,7 +38,7 @@ struct News {
 }
 
 impl Notifier {
-    pub(crate) fn new(place: Place, runtime: Arc<StoreRuntime>) -> Self {
+    pub(crate) fn new(place: ServerPlace, runtime: Arc<StoreRuntime>) -> Self {
         Self {
             news: Arc::default(),
             place,
@@ -82,7 +82,7 @@ impl News {
 }
 
 /// Sends hints forever. A hint that cannot be sent is lost, as hints may be.
-async fn send_all(news: &News, place: &Place, runtime: &Arc<StoreRuntime>) {
+async fn send_all(news: &News, place: &ServerPlace, runtime: &Arc<StoreRuntime>) {
     let mut kept = None;
     loop {
         let keys = news.next().await;
@@ -107,7 +107,7 @@ async fn send_all(news: &News, place: &Place, runtime: &Arc<StoreRuntime>) {
     }
 }
 
-async fn open(place: &Place, runtime: &Arc<StoreRuntime>) -> Option<Connection> {
+async fn open(place: &ServerPlace, runtime: &Arc<StoreRuntime>) -> Option<Connection> {
     let connection = connect(place, runtime).await.ok()?;
     let set = connection
         .client
@@ -117,7 +117,7 @@ async fn open(place: &Place, runtime: &Arc<StoreRuntime>) -> Option<Connection> 
 
 async fn send(
     connection: &mut Connection,
-    place: &Place,
+    place: &ServerPlace,
     keys: &HashSet<i32>,
 ) -> Result<(), RecordError> {
     for key in keys {

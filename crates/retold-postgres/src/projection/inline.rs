@@ -16,7 +16,7 @@ use crate::error::Refusal;
 use crate::log::Born;
 use crate::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
 use crate::reading::page;
-use crate::server::place::Place;
+use crate::server::place::ServerPlace;
 use crate::server::runtime::StoreRuntime;
 use crate::server::work::Work;
 
@@ -113,7 +113,7 @@ impl Inline {
     /// Returns `None` if there are no projections.
     pub(crate) fn new(
         projections: InlineProjections,
-        place: &Place,
+        place: &ServerPlace,
         runtime: &Arc<StoreRuntime>,
     ) -> Option<Self> {
         let home = match &projections.schema {

@@ -15,7 +15,7 @@ use super::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
 use crate::error::Refusal;
 use crate::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
 use crate::server::connection::connect;
-use crate::server::place::Place;
+use crate::server::place::ServerPlace;
 use crate::server::pool::{Pool, Pooled};
 use crate::server::runtime::{StoreRuntime, within};
 use crate::server::work::Purpose;
@@ -85,7 +85,7 @@ impl PostgresViews {
     /// `Invalid` for a URL that cannot be parsed, or a schema whose name needs quotes in SQL.
     pub fn open(url: &str, schema: &str) -> Result<Self, RecordError> {
         check_word("the schema", schema)?;
-        let place = Place::new(url, &PostgresOptions::new())?;
+        let place = ServerPlace::new(url, &PostgresOptions::new())?;
         Ok(Self::at(
             &place,
             Home::given(schema),
@@ -95,7 +95,7 @@ impl PostgresViews {
     }
 
     pub(crate) fn at(
-        place: &Place,
+        place: &ServerPlace,
         home: Home,
         runtime: Arc<StoreRuntime>,
         purpose: Purpose,
@@ -104,12 +104,16 @@ impl PostgresViews {
     }
 
     /// Returns a place whose connections append as well, and plan as those of the store do.
-    pub(crate) fn beside_appends(place: &Place, home: Home, runtime: Arc<StoreRuntime>) -> Self {
+    pub(crate) fn beside_appends(
+        place: &ServerPlace,
+        home: Home,
+        runtime: Arc<StoreRuntime>,
+    ) -> Self {
         Self::planned(place, home, runtime, Purpose::Write, "")
     }
 
     fn planned(
-        place: &Place,
+        place: &ServerPlace,
         home: Home,
         runtime: Arc<StoreRuntime>,
         purpose: Purpose,
@@ -164,7 +168,7 @@ impl PostgresViews {
         self.pool.take().await
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &ServerPlace {
         &self.pool.place
     }
 

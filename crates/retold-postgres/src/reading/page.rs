@@ -8,8 +8,8 @@ use retold_core::domain::Timestamp;
 use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::{
-    Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Place, Position, Query,
-    RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
+    AppendPlace, Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Position,
+    Query, RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
 };
 use tokio_postgres::{Error, Row};
 
@@ -506,7 +506,7 @@ fn stored_event(row: &Row, log: LogId) -> Result<StoredEvent, RecordError> {
             position: Position::new(position.cast_unsigned()).unwrap_or(Position::FIRST),
             id: EventId::new(row.try_get(2)?),
             stream: stream.zip(version),
-            place: Place {
+            place: AppendPlace {
                 index: place.0.cast_unsigned(),
                 count: place.1.cast_unsigned(),
             },

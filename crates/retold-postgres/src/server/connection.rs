@@ -14,7 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, Row, SimpleQueryMessage, Statement};
 
 use super::kept_statements::KeptStatements;
-use super::place::Place;
+use super::place::ServerPlace;
 use super::reach::{Link, pool_between, reach};
 use super::runtime::StoreRuntime;
 use crate::error::{Refusal, of_statement};
@@ -47,7 +47,7 @@ const FIRST: &str = "SELECT coalesce(current_setting('retold.settings_came', tru
 /// Opens a connection. The task that moves its bytes ends with the connection, and keeps the
 /// runtime alive until then.
 pub(crate) async fn connect(
-    place: &Place,
+    place: &ServerPlace,
     runtime: &Arc<StoreRuntime>,
 ) -> Result<Connection, RecordError> {
     let (client, link) = reach(place).await?;

@@ -21,7 +21,7 @@ const ENCRYPTED: u8 = b'S';
 
 /// The next part of a server's greeting.
 #[derive(Clone, Copy, Debug)]
-enum Expected {
+enum GreetingPart {
     /// One byte: whether the server encrypts.
     Encryption,
     Header([u8; HEADER_SIZE], usize),
@@ -34,28 +34,28 @@ enum Expected {
 /// A stream whose greeting is limited.
 pub(crate) struct Greeted<S> {
     stream: S,
-    expected: Expected,
+    expected: GreetingPart,
     size: usize,
 }
 
 impl<S> Greeted<S> {
     /// Returns a stream of messages.
     pub(crate) fn plain(stream: S) -> Self {
-        Self::new(stream, Expected::Header([0; HEADER_SIZE], 0))
+        Self::new(stream, GreetingPart::Header([0; HEADER_SIZE], 0))
     }
 
     /// Returns a stream on which the server first sends whether it encrypts.
     pub(crate) fn asked_for_encryption(stream: S) -> Self {
-        Self::new(stream, Expected::Encryption)
+        Self::new(stream, GreetingPart::Encryption)
     }
 
     /// Returns a stream that is encrypted from its first byte on; the encrypted content is limited
     /// separately.
     pub(crate) fn encrypted(stream: S) -> Self {
-        Self::new(stream, Expected::Anything)
+        Self::new(stream, GreetingPart::Anything)
     }
 
-    fn new(stream: S, expected: Expected) -> Self {
+    fn new(stream: S, expected: GreetingPart) -> Self {
         Self {
             stream,
             expected,
@@ -65,42 +65,42 @@ impl<S> Greeted<S> {
 
     /// Checks received bytes.
     fn look(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if matches!(self.expected, Expected::Anything) {
+        if matches!(self.expected, GreetingPart::Anything) {
             return Ok(());
         }
         self.size += bytes.len();
         while let [first, others @ ..] = bytes {
             self.expected = match self.expected {
-                Expected::Anything => return Ok(()),
-                Expected::Encryption => {
+                GreetingPart::Anything => return Ok(()),
+                GreetingPart::Encryption => {
                     bytes = others;
                     match *first {
-                        ENCRYPTED => Expected::Anything,
-                        _ => Expected::Header([0; HEADER_SIZE], 0),
+                        ENCRYPTED => GreetingPart::Anything,
+                        _ => GreetingPart::Header([0; HEADER_SIZE], 0),
                     }
                 }
-                Expected::Header(mut header, filled) => {
+                GreetingPart::Header(mut header, filled) => {
                     bytes = others;
                     header[filled] = *first;
                     match filled + 1 {
                         HEADER_SIZE => body(header)?,
-                        filled => Expected::Header(header, filled),
+                        filled => GreetingPart::Header(header, filled),
                     }
                 }
-                Expected::Body(kind, left) => {
+                GreetingPart::Body(kind, left) => {
                     let there = left.min(bytes.len());
                     bytes = &bytes[there..];
-                    Expected::Body(kind, left - there)
+                    GreetingPart::Body(kind, left - there)
                 }
             };
-            if let Expected::Body(kind, 0) = self.expected {
+            if let GreetingPart::Body(kind, 0) = self.expected {
                 self.expected = match kind {
-                    READY_FOR_QUERY => Expected::Anything,
-                    _ => Expected::Header([0; HEADER_SIZE], 0),
+                    READY_FOR_QUERY => GreetingPart::Anything,
+                    _ => GreetingPart::Header([0; HEADER_SIZE], 0),
                 };
             }
         }
-        if self.size > GREETING_SIZE_MAX && !matches!(self.expected, Expected::Anything) {
+        if self.size > GREETING_SIZE_MAX && !matches!(self.expected, GreetingPart::Anything) {
             return Err(too_much(format!(
                 "{} bytes, and {GREETING_SIZE_MAX} are taken at most",
                 self.size
@@ -111,7 +111,7 @@ impl<S> Greeted<S> {
 }
 
 /// Returns the body that a header announces.
-fn body(header: [u8; HEADER_SIZE]) -> io::Result<Expected> {
+fn body(header: [u8; HEADER_SIZE]) -> io::Result<GreetingPart> {
     let [kind, length @ ..] = header;
     let length = u32::from_be_bytes(length) as usize;
     if length > MESSAGE_BEFORE_LOGIN_SIZE_MAX {
@@ -120,7 +120,10 @@ fn body(header: [u8; HEADER_SIZE]) -> io::Result<Expected> {
         )));
     }
     // The driver refuses a length that does not include itself.
-    Ok(Expected::Body(kind, length.saturating_sub(HEADER_SIZE - 1)))
+    Ok(GreetingPart::Body(
+        kind,
+        length.saturating_sub(HEADER_SIZE - 1),
+    ))
 }
 
 fn too_much(what: String) -> io::Error {

@@ -25,7 +25,7 @@ pub(crate) const SETTINGS_CAME: &str = "retold.settings_came";
 
 /// Servers, how to reach them, and the schema of a store.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ServerPlace {
     /// In the order of attempts; at least one.
     pub(crate) servers: Vec<Config>,
     pub(crate) encryption: Encryption,
@@ -35,7 +35,7 @@ pub(crate) struct Place {
     pub(crate) reads_by_default: bool,
 }
 
-impl Place {
+impl ServerPlace {
     /// Returns the place that a URL and options name.
     ///
     /// # Errors
@@ -161,14 +161,14 @@ mod tests {
 
     #[track_caller]
     fn refused(url: &str, hint: &str) {
-        let error = Place::new(url, &PostgresOptions::new()).unwrap_err();
+        let error = ServerPlace::new(url, &PostgresOptions::new()).unwrap_err();
         assert!(error.to_string().contains(hint), "{url}: {error}");
     }
 
     #[test]
     fn the_schema_is_taken_from_url_or_options() {
         let schema =
-            |url: &str, options: &PostgresOptions| Place::new(url, options).unwrap().schema;
+            |url: &str, options: &PostgresOptions| ServerPlace::new(url, options).unwrap().schema;
         let none = PostgresOptions::new();
         assert_eq!(schema("postgres://a@h/d", &none), "retold");
         assert_eq!(schema("postgres://a@h/d?schema=x", &none), "x");
@@ -218,7 +218,7 @@ mod tests {
                 for host in ["@db/dogs", "@db", "/dogs", "@db,db2:x/dogs"] {
                     let parameters = parameters.replace('S', "Hunter2");
                     let url = format!("postgres://{before}Hunter2{behind}{host}{parameters}");
-                    let shown = match Place::new(&url, &PostgresOptions::new()) {
+                    let shown = match ServerPlace::new(&url, &PostgresOptions::new()) {
                         // The driver's own settings hide it; a host or a schema may have this name.
                         Ok(_) => continue,
                         Err(error) => format!("{error} {error:?}"),
@@ -228,14 +228,14 @@ mod tests {
             }
         }
         let url = "postgres://ann:Hunter2@db/dogs?password=Hunter2";
-        let place = Place::new(url, &PostgresOptions::new()).unwrap();
+        let place = ServerPlace::new(url, &PostgresOptions::new()).unwrap();
         assert!(!format!("{place:?}").contains("Hunter2"));
     }
 
     #[test]
     fn connections_are_bounded_by_url_or_options() {
         let most = |options: &PostgresOptions| {
-            let place = Place::new("postgres://h/d?connections_max=3", options);
+            let place = ServerPlace::new("postgres://h/d?connections_max=3", options);
             place.unwrap().connections_max
         };
         assert_eq!(most(&PostgresOptions::new()), 3);
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn unix_sockets_are_not_encrypted() {
         let mode = |url: &str| {
-            let place = Place::new(url, &PostgresOptions::new()).unwrap();
+            let place = ServerPlace::new(url, &PostgresOptions::new()).unwrap();
             place.servers[0].get_ssl_mode()
         };
         let socket = "postgres://%2Frun%2Fpostgresql/d?sslmode=require";

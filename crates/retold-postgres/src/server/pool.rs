@@ -7,14 +7,14 @@ use retold_core::recording::RecordError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{Connection, connect};
-use super::place::Place;
+use super::place::ServerPlace;
 use super::runtime::StoreRuntime;
 use crate::error::Refusal;
 use crate::options::CONNECTION_WAIT_MAX;
 
 /// The connections of an open store.
 pub(crate) struct Pool {
-    pub(crate) place: Place,
+    pub(crate) place: ServerPlace,
     runtime: Arc<StoreRuntime>,
     /// Idle connections; the one used last is taken first, so that the others stay idle.
     idle: Mutex<Vec<Connection>>,
@@ -23,7 +23,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(
-        place: Place,
+        place: ServerPlace,
         runtime: Arc<StoreRuntime>,
         connections_max: usize,
     ) -> Arc<Self> {

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use super::encrypted::{Encrypted, ToServer};
 use super::greeting::Greeted;
-use super::place::Place;
+use super::place::ServerPlace;
 use super::socket::{Address, Socket, addresses};
 use crate::error::{Refusal, of_statement};
 use crate::opening::may_pass;
@@ -31,7 +31,7 @@ const WHAT: &str = "connecting to the PostgreSQL server";
 ///
 /// `Unavailable`, or `Invalid` for a server that is too old or a connection pool in between that
 /// drops our settings.
-pub(crate) async fn reach(place: &Place) -> Result<(Client, Link), RecordError> {
+pub(crate) async fn reach(place: &ServerPlace) -> Result<(Client, Link), RecordError> {
     let mut failures = Vec::new();
     for config in &place.servers {
         match reach_one(config, place).await {
@@ -55,7 +55,7 @@ pub(crate) async fn reach(place: &Place) -> Result<(Client, Link), RecordError> 
     }
 }
 
-async fn reach_one(config: &Config, place: &Place) -> Result<(Client, Link), RecordError> {
+async fn reach_one(config: &Config, place: &ServerPlace) -> Result<(Client, Link), RecordError> {
     let connecting = async {
         let mut failure = None;
         for address in addresses(config) {
@@ -81,7 +81,7 @@ async fn reach_one(config: &Config, place: &Place) -> Result<(Client, Link), Rec
 async fn connect(
     address: &Address,
     config: &Config,
-    place: &Place,
+    place: &ServerPlace,
 ) -> Result<(Client, Link), RecordError> {
     let socket = address.open(config).await.map_err(unreachable)?;
     let socket = match (config.get_ssl_mode(), config.get_ssl_negotiation()) {
@@ -127,7 +127,7 @@ fn unreachable(error: io::Error) -> RecordError {
 }
 
 /// Whether the server accepts no writes.
-async fn only_reads(client: &Client, place: &Place) -> Result<bool, Error> {
+async fn only_reads(client: &Client, place: &ServerPlace) -> Result<bool, Error> {
     let sql = match place.reads_by_default {
         // If the connection itself asks for read-only transactions, its setting does not describe
         // the server.

@@ -40,7 +40,7 @@ const OURS: [&str; 7] = [
 
 /// The parts of a URL.
 #[derive(Default)]
-pub(crate) struct Parts {
+pub(crate) struct UrlParts {
     /// One for each server, in the order of attempts. They may contain a password, so they are not
     /// shown.
     pub(crate) servers: Vec<String>,
@@ -56,7 +56,7 @@ pub(crate) struct Parts {
 ///
 /// `Invalid` for a parameter that is unknown, given twice, or not supported. No message shows a
 /// password.
-pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
+pub(crate) fn take_apart(url: &str) -> Result<UrlParts, Invalid> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(Invalid::new(
             "the URL of the PostgreSQL server is refused: it must begin with postgres://".into(),
@@ -71,7 +71,7 @@ pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
                 .into(),
         ));
     }
-    let mut parts = Parts::default();
+    let mut parts = UrlParts::default();
     let mut seen = Vec::new();
     let mut others = Vec::new();
     for parameter in parameters.split('&').filter(|it| !it.is_empty()) {
@@ -113,7 +113,7 @@ pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
     Ok(parts)
 }
 
-impl Parts {
+impl UrlParts {
     fn take(&mut self, name: &str, value: &str) -> Result<(), Invalid> {
         let decoded = percent_decode_str(value)
             .decode_utf8()

@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 use retold_core::recording::checksum::Content;
 use retold_core::recording::{
-    Append, Condition, EventId, ExpectedVersion, Invalid, LogId, NewEvent, Place, Position,
+    Append, AppendPlace, Condition, EventId, ExpectedVersion, Invalid, LogId, NewEvent, Position,
     ProcessedRange, Query, QueryItem, RecordError, pack_tags,
 };
 use tokio_postgres::{Client, Error, Row, Statement, Transaction};
@@ -215,7 +215,7 @@ impl<'a> Group<'a> {
         }
         for (index, event) in (0..).zip(events) {
             let count = u32::try_from(events.len()).expect("a group is bounded");
-            self.push_event(log, event, Place { index, count });
+            self.push_event(log, event, AppendPlace { index, count });
         }
     }
 
@@ -236,7 +236,7 @@ impl<'a> Group<'a> {
             && !self.has_other_event
     }
 
-    fn push_event(&mut self, log: LogId, event: &'a NewEvent, place: Place) {
+    fn push_event(&mut self, log: LogId, event: &'a NewEvent, place: AppendPlace) {
         self.new_events.push(event);
         let stream = event.stream.as_deref();
         let counted = stream.map(|name| {

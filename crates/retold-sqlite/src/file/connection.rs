@@ -19,11 +19,11 @@ use retold_core::recording::RecordError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
-use super::presence::{Before, Presence};
-use super::schema::{self, Kind};
+use super::presence::{FileBefore, FilePresence};
+use super::schema::{self, FileKind};
 use crate::error::{before_commit, is_busy, is_caused_by_busy};
 use crate::options::{
-    BUSY_WAIT_MAX, Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions,
+    BUSY_WAIT_MAX, READER_CACHE_KIB, READER_MAP_SIZE, SqliteDurability, SqliteOptions,
     VIEWS_BUSY_WAIT_MAX, WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
     check_file_mode,
 };
@@ -38,10 +38,10 @@ pub(crate) const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
 /// The path of a file and how its connections are opened.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FilePlace {
     path: PathBuf,
     access: Access,
-    presence: Arc<Presence>,
+    presence: Arc<FilePresence>,
 }
 
 /// What connections may do.
@@ -55,7 +55,7 @@ pub(crate) enum Access {
     Immutable,
 }
 
-impl Place {
+impl FilePlace {
     /// Creates a place for writing; the file may be missing.
     pub(crate) fn writable(path: &Path) -> Result<Self, RecordError> {
         check_path(path)?;
@@ -76,7 +76,7 @@ impl Place {
     }
 
     fn at(path: PathBuf, access: Access) -> Self {
-        let presence = Arc::new(Presence::new(path.clone()));
+        let presence = Arc::new(FilePresence::new(path.clone()));
         Self {
             path,
             access,
@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Checks that the file is still the one that was opened.
-    pub(crate) fn presence(&self) -> &Arc<Presence> {
+    pub(crate) fn presence(&self) -> &Arc<FilePresence> {
         &self.presence
     }
 
@@ -140,7 +140,7 @@ impl Place {
             ));
         }
         set_up_writer(&conn, options).map_err(|error| self.failed(error))?;
-        if kind == Kind::Empty {
+        if kind == FileKind::Empty {
             schema::create(&conn, &self.path)?;
         }
         self.learn_files(&conn, before)?;
@@ -196,7 +196,7 @@ impl Place {
 
     /// Creates the file with the configured rights if it is missing: SQLite would make it readable
     /// for everyone. Returns the file that is there afterwards.
-    fn make_file(&self, mode: u32) -> Result<Before, RecordError> {
+    fn make_file(&self, mode: u32) -> Result<FileBefore, RecordError> {
         check_file_mode(mode)?;
         // Closing a handle of a file releases every lock that this process holds on it; while this
         // lock is held, no other opening can have found the new file.
@@ -221,7 +221,7 @@ impl Place {
     }
 
     /// Records which files a connection has open.
-    fn learn_files(&self, conn: &Connection, before: Before) -> Result<(), RecordError> {
+    fn learn_files(&self, conn: &Connection, before: FileBefore) -> Result<(), RecordError> {
         // The first read in this mode opens the write-ahead log.
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
             .map_err(|error| self.failed(error))?;
@@ -257,11 +257,11 @@ impl Place {
         let before = self.presence.before_opening();
         let conn = self.open_reader(busy_wait_max)?;
         match schema::recognise(&conn, &self.path)? {
-            Kind::Store => {
+            FileKind::Store => {
                 self.learn_files(&conn, before)?;
                 Ok(conn)
             }
-            Kind::Empty => Err(RecordError::invalid(format!(
+            FileKind::Empty => Err(RecordError::invalid(format!(
                 "{} is empty; there is no store to read",
                 self.path.display()
             ))),
@@ -323,8 +323,8 @@ fn set_up_writer(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result
     use_write_ahead_log(conn, options.busy_wait_max)?;
     check_cells(conn)?;
     let synchronous = match options.durability {
-        Durability::Full => "FULL",
-        Durability::Normal => "NORMAL",
+        SqliteDurability::Full => "FULL",
+        SqliteDurability::Normal => "NORMAL",
     };
     conn.pragma_update(None, "synchronous", synchronous)?;
     conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_BEFORE_CHECKPOINT)?;
@@ -424,7 +424,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link.db");
         std::os::unix::fs::symlink(folder.path().join("dogs.db"), &link).unwrap();
-        let place = Place::writable(&link).unwrap();
+        let place = FilePlace::writable(&link).unwrap();
         let _conn = place.open_writer(&SqliteOptions::new()).unwrap();
         assert!(place.wal_path().exists());
     }
@@ -436,13 +436,13 @@ mod tests {
     fn a_file_in_use_is_not_read_without_locks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dogs.db");
-        let writable = Place::writable(&path).unwrap();
+        let writable = FilePlace::writable(&path).unwrap();
         drop(writable.open_writer(&SqliteOptions::new()).unwrap());
         let other = Connection::open(&path).unwrap();
         other
             .execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")
             .unwrap();
-        let mut place = Place::read_only(&path).unwrap();
+        let mut place = FilePlace::read_only(&path).unwrap();
         let opened = place.open_first_reader(Duration::ZERO);
         assert!(
             matches!(opened, Err(RecordError::Unavailable(_))),

@@ -85,7 +85,7 @@ struct Opened {
 
 /// The files at a path, and whether they are those that were opened.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct FilePresence {
     path: PathBuf,
     opened: OnceLock<Opened>,
     /// Why the files are not those that were opened; permanent, once it is known.
@@ -97,9 +97,9 @@ pub(crate) struct Presence {
 
 /// The state of a file before it is opened.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Before(Option<(FileId, Stamp)>);
+pub(crate) struct FileBefore(Option<(FileId, Stamp)>);
 
-impl Presence {
+impl FilePresence {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -111,9 +111,9 @@ impl Presence {
     }
 
     /// Reads the state of the file before it is opened.
-    pub(crate) fn before_opening(&self) -> Before {
+    pub(crate) fn before_opening(&self) -> FileBefore {
         let found = fs::metadata(&self.path);
-        Before(
+        FileBefore(
             found
                 .ok()
                 .map(|found| (FileId::of(&found), Stamp::of(&found))),
@@ -129,7 +129,7 @@ impl Presence {
     /// was written to.
     pub(crate) fn learn(
         &self,
-        Before(before): Before,
+        FileBefore(before): FileBefore,
         wal_path: PathBuf,
         is_immutable: bool,
     ) -> Result<(), RecordError> {

@@ -22,7 +22,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// What a file is, according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// A store of this version.
     Store,
     /// An empty database.
@@ -34,11 +34,11 @@ pub(crate) enum Kind {
 /// # Errors
 ///
 /// `Invalid` for a database of another program or of a newer version, `Corrupt`, `Unavailable`.
-pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Kind, RecordError> {
+pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<FileKind, RecordError> {
     let found = identity(conn).map_err(|error| unreadable(path, error))?;
     let path = path.display();
     match found {
-        (APPLICATION_ID, VERSION, _) => Ok(Kind::Store),
+        (APPLICATION_ID, VERSION, _) => Ok(FileKind::Store),
         (APPLICATION_ID, newer, _) if newer > VERSION => Err(RecordError::invalid(format!(
             "{path} was made by a newer version of Retold (its schema is {newer}, this version \
              knows {VERSION}); update this program"
@@ -52,7 +52,7 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Kind, RecordEr
             "{path} was made by an older version of Retold (its schema is {older}, this version \
              knows {VERSION} only); give the path of a new file, or use the version that made it"
         ))),
-        (0, 0, 0) => Ok(Kind::Empty),
+        (0, 0, 0) => Ok(FileKind::Empty),
         _ => Err(RecordError::invalid(format!(
             "{path} is a SQLite database of another program; give the path of a Retold store or of \
              a file that does not exist yet"
@@ -69,8 +69,8 @@ pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> 
     let failed = |error| before_commit(&format!("creating {}", path.display()), error);
     conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let made = recognise(conn, path).and_then(|kind| match kind {
-        Kind::Store => Ok(()),
-        Kind::Empty => conn
+        FileKind::Store => Ok(()),
+        FileKind::Empty => conn
             .execute_batch(SCHEMA)
             .and_then(|()| conn.pragma_update(None, "application_id", APPLICATION_ID))
             .and_then(|()| conn.pragma_update(None, "user_version", VERSION))
@@ -85,10 +85,10 @@ pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> 
 
 /// A table, index or trigger: its kind, its name, and the SQL that created it, with whitespace
 /// reduced to single spaces.
-type Part = (String, String, String);
+type SchemaObject = (String, String, String);
 
 /// The parts of a schema that were created by SQL; SQLite creates the others for these.
-fn parts(conn: &Connection) -> rusqlite::Result<Vec<Part>> {
+fn parts(conn: &Connection) -> rusqlite::Result<Vec<SchemaObject>> {
     let mut select =
         conn.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
     let rows = select.query_map([], |row| {
@@ -100,8 +100,8 @@ fn parts(conn: &Connection) -> rusqlite::Result<Vec<Part>> {
 }
 
 /// The parts that a store has.
-fn expected_parts() -> rusqlite::Result<&'static [Part]> {
-    static EXPECTED: OnceLock<Vec<Part>> = OnceLock::new();
+fn expected_parts() -> rusqlite::Result<&'static [SchemaObject]> {
+    static EXPECTED: OnceLock<Vec<SchemaObject>> = OnceLock::new();
     if let Some(expected) = EXPECTED.get() {
         return Ok(expected);
     }

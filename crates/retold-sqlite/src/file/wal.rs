@@ -11,7 +11,7 @@ use std::time::Duration;
 use retold_core::recording::Corrupt;
 
 use self::frames::Tail;
-use super::connection::Place;
+use super::connection::FilePlace;
 
 /// How often a write-ahead log that looks damaged is read: another process may be writing to it.
 const LOOKS: u32 = 3;
@@ -89,7 +89,7 @@ pub(crate) struct Wal {
 
 impl Wal {
     /// The write-ahead log of the file at `place`, which may have `size_max` bytes.
-    pub(crate) fn new(place: &Place, size_max: u64) -> Self {
+    pub(crate) fn new(place: &FilePlace, size_max: u64) -> Self {
         Self {
             path: place.wal_path(),
             size_max,

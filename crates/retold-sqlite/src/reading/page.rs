@@ -4,8 +4,8 @@ use retold_core::domain::Timestamp;
 use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::{
-    Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Place, Position, Query,
-    RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
+    AppendPlace, Checkpoint, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd, Position,
+    Query, RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
 };
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
@@ -526,7 +526,7 @@ fn stored_event(
             .ok_or_else(|| Corrupt::new(place_of(seq), "positions count from 1"))?,
         id: EventId::new(uuid(row, 1).map_err(failed)?),
         stream: stream.zip(version),
-        place: Place {
+        place: AppendPlace {
             index: row.get(2).map_err(failed)?,
             count: row.get(3).map_err(failed)?,
         },

@@ -17,14 +17,14 @@ const COLUMNS: &str = "stretch.seq, name, upstream, after, to_position, to_event
     head, with_events, checksum";
 
 /// A row of a processed range.
-struct Kept {
+struct RangeRow {
     seq: Seq,
     range: ProcessedRange,
     head: Option<Position>,
     with_events: bool,
 }
 
-impl Kept {
+impl RangeRow {
     fn checksum(&self, log: LogId) -> i64 {
         let ProcessedRange {
             follower,
@@ -107,7 +107,7 @@ pub(crate) fn record(
     let newest: Option<Seq> = conn
         .prepare_cached("SELECT max(seq) FROM stretch WHERE seq > ?1 AND seq <= ?2")?
         .query_row([log.start(), log.last()], |row| row.get(0))?;
-    let kept = Kept {
+    let kept = RangeRow {
         seq: newest.unwrap_or(log.start()) + 1,
         range: range.clone(),
         head,
@@ -208,12 +208,12 @@ fn collect(
 }
 
 /// A row with [`COLUMNS`].
-fn kept(row: &Row<'_>, log: LogId) -> rusqlite::Result<Kept> {
+fn kept(row: &Row<'_>, log: LogId) -> rusqlite::Result<RangeRow> {
     let follower = FollowerKey::new(row.get::<_, String>(1)?);
     let upstream = LogId::new(uuid(row, 2)?);
     let after = optional_position(row, 3)?;
     let to = checkpoint_columns(row, 4)?;
-    let kept = Kept {
+    let kept = RangeRow {
         seq: row.get(0)?,
         range: ProcessedRange::new(follower, upstream, after, to).policy_version(row.get(6)?),
         head: optional_position(row, 7)?,
@@ -242,7 +242,7 @@ fn follower_key(
         .optional()
 }
 
-fn last(conn: &Connection, born: Born, follower: i64) -> rusqlite::Result<Option<Kept>> {
+fn last(conn: &Connection, born: Born, follower: i64) -> rusqlite::Result<Option<RangeRow>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM stretch JOIN follower ON follower.key = stretch.follower
          WHERE stretch.follower = ?1 ORDER BY stretch.seq DESC LIMIT 1"

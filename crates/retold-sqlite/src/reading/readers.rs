@@ -12,7 +12,7 @@ use retold_core::recording::{OwnProcess, RecordError};
 use rusqlite::Connection;
 
 use crate::error::{Refusal, before_commit};
-use crate::file::connection::Place;
+use crate::file::connection::FilePlace;
 use crate::file::topics::Topics;
 use crate::options::READERS_MAX;
 
@@ -58,14 +58,14 @@ impl Reader {
 #[derive(Debug)]
 pub(crate) struct Readers {
     process: Arc<OwnProcess>,
-    place: Place,
+    place: FilePlace,
     busy_wait_max: Duration,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     returned: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     idle: Vec<Reader>,
     open_count: usize,
     /// For a store that only reads: keeps the opened write-ahead log from being removed when
@@ -78,11 +78,11 @@ impl Readers {
     /// connection with which it was opened.
     pub(crate) fn new(
         process: Arc<OwnProcess>,
-        place: Place,
+        place: FilePlace,
         busy_wait_max: Duration,
         anchor: Option<Connection>,
     ) -> Self {
-        let state = State {
+        let state = PoolState {
             idle: Vec::new(),
             open_count: 0,
             _anchor: anchor,
@@ -102,7 +102,7 @@ impl Readers {
         std::mem::forget(std::mem::take(state));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,12 +135,12 @@ impl Readers {
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
-    fn take(&self) -> Result<Taken<'_>, RecordError> {
+    fn take(&self) -> Result<PooledReader<'_>, RecordError> {
         let deadline = Instant::now() + self.busy_wait_max;
         let mut state = self.state();
         loop {
             if let Some(reader) = state.idle.pop() {
-                return Ok(Taken::new(self, reader));
+                return Ok(PooledReader::new(self, reader));
             }
             if state.open_count < READERS_MAX {
                 state.open_count += 1;
@@ -155,7 +155,7 @@ impl Readers {
         }
         drop(state);
         match self.place.open_reader(self.busy_wait_max) {
-            Ok(conn) => Ok(Taken::new(self, Reader::new(conn))),
+            Ok(conn) => Ok(PooledReader::new(self, Reader::new(conn))),
             Err(error) => {
                 self.close_one();
                 Err(error)
@@ -182,12 +182,12 @@ impl Readers {
 
 /// A connection taken from the pool, returned on drop.
 #[derive(Debug)]
-pub(crate) struct Taken<'a> {
+pub(crate) struct PooledReader<'a> {
     readers: &'a Readers,
     reader: Option<Reader>,
 }
 
-impl<'a> Taken<'a> {
+impl<'a> PooledReader<'a> {
     fn new(readers: &'a Readers, reader: Reader) -> Self {
         Self {
             readers,
@@ -196,7 +196,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-impl Deref for Taken<'_> {
+impl Deref for PooledReader<'_> {
     type Target = Reader;
 
     fn deref(&self) -> &Reader {
@@ -204,13 +204,13 @@ impl Deref for Taken<'_> {
     }
 }
 
-impl DerefMut for Taken<'_> {
+impl DerefMut for PooledReader<'_> {
     fn deref_mut(&mut self) -> &mut Reader {
         self.reader.as_mut().expect("taken back only when dropped")
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for PooledReader<'_> {
     fn drop(&mut self) {
         if let Some(reader) = self.reader.take() {
             self.readers.give_back(reader);

@@ -15,7 +15,7 @@ use super::member::{End, Group};
 use crate::error::{before_commit, is_busy, of_commit};
 use crate::file::connection::{BUSY_PAUSE, data_version};
 use crate::file::known::Known;
-use crate::file::presence::Presence;
+use crate::file::presence::FilePresence;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use crate::transaction::Transaction;
 
@@ -23,7 +23,7 @@ use crate::transaction::Transaction;
 #[derive(Debug)]
 pub(crate) struct Writing {
     conn: Connection,
-    presence: Arc<Presence>,
+    presence: Arc<FilePresence>,
     known: Known,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Writing {
 pub(crate) struct Busy(pub(crate) Group);
 
 impl Writing {
-    pub(crate) fn new(conn: Connection, presence: Arc<Presence>) -> Self {
+    pub(crate) fn new(conn: Connection, presence: Arc<FilePresence>) -> Self {
         Self {
             conn,
             presence,
@@ -208,12 +208,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::file::connection::Place;
+    use crate::file::connection::FilePlace;
     use crate::file::log::{Born, Log};
     use crate::file::seq::LogKey;
     use crate::options::SqliteOptions;
     use crate::projection::inline::InlineProjections;
-    use crate::writing::member::{AppendMember, Slot, WorkMember};
+    use crate::writing::member::{AppendMember, OutcomeSlot, WorkMember};
 
     type Answer<T = Appended> = Result<T, RecordError>;
 
@@ -226,7 +226,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
+            let place = FilePlace::writable(&folder.path().join("dogs.db")).unwrap();
             let conn = place.open_writer(&SqliteOptions::new()).unwrap();
             conn.execute("INSERT INTO log VALUES (1, 'dogs', zeroblob(16), 0)", [])
                 .unwrap();
@@ -246,7 +246,7 @@ mod tests {
         fn commit(&mut self, appends: impl IntoIterator<Item = Append>) -> Vec<Answer> {
             let (mut group, mut slots) = (Group::new(), Vec::new());
             for append in appends {
-                let slot = Arc::new(Slot::new());
+                let slot = Arc::new(OutcomeSlot::new());
                 let member = AppendMember::new(self.log.clone(), none(), append, slot.clone());
                 group.push(Box::new(member));
                 slots.push(slot);
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    fn answer<T>(slot: &Slot<T>) -> Answer<T> {
+    fn answer<T>(slot: &OutcomeSlot<T>) -> Answer<T> {
         let waiting = pin!(std::future::poll_fn(|context| slot.poll(context.waker())));
         match waiting.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
@@ -321,7 +321,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let (mut group, mut slots) = (Group::new(), Vec::new());
         for append in [new_dog(1), new_dog(2)] {
-            let slot = Arc::new(Slot::new());
+            let slot = Arc::new(OutcomeSlot::new());
             group.push(Box::new(AppendMember::new(
                 fixture.log.clone(),
                 none(),
@@ -361,7 +361,10 @@ mod tests {
         let hook = move || drop(begin.lock().unwrap().execute_batch("BEGIN IMMEDIATE"));
         fixture.writing.conn.rollback_hook(Some(hook)).unwrap();
 
-        let (failed, recorded) = (Arc::new(Slot::<()>::new()), Arc::new(Slot::new()));
+        let (failed, recorded) = (
+            Arc::new(OutcomeSlot::<()>::new()),
+            Arc::new(OutcomeSlot::new()),
+        );
         let failing = |_: &mut Transaction<'_>| -> rusqlite::Result<Result<(), RecordError>> {
             Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
@@ -394,7 +397,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let path = fixture.writing.conn.path().unwrap().to_owned();
         let moved = format!("{path}.away");
-        let (taken, recorded) = (Arc::new(Slot::new()), Arc::new(Slot::new()));
+        let (taken, recorded) = (Arc::new(OutcomeSlot::new()), Arc::new(OutcomeSlot::new()));
         let take_away = move |_: &mut Transaction<'_>| {
             std::fs::rename(&path, &moved).unwrap();
             Ok(Ok(()))
@@ -424,7 +427,7 @@ mod tests {
     #[test]
     fn a_member_that_is_dropped_is_unknown() {
         let fixture = Fixture::new();
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(OutcomeSlot::new());
         drop(AppendMember::new(
             fixture.log.clone(),
             none(),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use retold_core::recording::OwnProcess;
 
 use super::alarm::{Alarm, Raised};
-use super::queue::Progress;
+use super::queue::QueueProgress;
 use super::watcher::Watcher;
 use super::watermark::Watermark;
 use super::writer::Writer;
@@ -100,7 +100,7 @@ struct Rounds {
     watcher: Watcher,
     /// The schedule of checks of the write-ahead log's size.
     wal_look_at: Instant,
-    last_progress: Option<Progress>,
+    last_progress: Option<QueueProgress>,
     idle_ticks: u32,
     polls: Polls,
 }

@@ -14,7 +14,7 @@ use crate::projection::inline::InlineProjections;
 use crate::transaction::Transaction;
 
 /// A write for a transaction that it may share with others.
-pub(crate) trait Member: Send {
+pub(crate) trait GroupMember: Send {
     /// Its size in bytes, for limits.
     fn size(&self) -> usize;
 
@@ -34,7 +34,7 @@ pub(crate) trait Member: Send {
 }
 
 /// Members that are written together.
-pub(crate) type Group = Vec<Box<dyn Member>>;
+pub(crate) type Group = Vec<Box<dyn GroupMember>>;
 
 /// The end of a transaction.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub(crate) enum End {
 
 /// A slot for an outcome and its waiter.
 #[derive(Debug)]
-pub(crate) struct Slot<T> {
+pub(crate) struct OutcomeSlot<T> {
     state: Mutex<SlotState<T>>,
 }
 
@@ -57,7 +57,7 @@ struct SlotState<T> {
     waker: Option<Waker>,
 }
 
-impl<T> Slot<T> {
+impl<T> OutcomeSlot<T> {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::new(SlotState {
@@ -112,7 +112,7 @@ pub(crate) struct AppendMember {
     size: usize,
     answer: Option<Result<Appended, RecordError>>,
     append_count: u64,
-    slot: Arc<Slot<Appended>>,
+    slot: Arc<OutcomeSlot<Appended>>,
     settled: bool,
 }
 
@@ -121,7 +121,7 @@ impl AppendMember {
         log: Arc<Log>,
         inline: InlineProjections,
         append: Append,
-        slot: Arc<Slot<Appended>>,
+        slot: Arc<OutcomeSlot<Appended>>,
     ) -> Self {
         let events = append.new_events().iter();
         let size = events.map(|event| event.size()).sum();
@@ -138,7 +138,7 @@ impl AppendMember {
     }
 }
 
-impl Member for AppendMember {
+impl GroupMember for AppendMember {
     fn size(&self) -> usize {
         self.size
     }
@@ -188,7 +188,7 @@ pub(crate) struct WorkMember<T, W> {
     work: W,
     size: usize,
     answer: Option<Result<T, RecordError>>,
-    slot: Arc<Slot<T>>,
+    slot: Arc<OutcomeSlot<T>>,
     settled: bool,
 }
 
@@ -196,7 +196,7 @@ impl<T, W> WorkMember<T, W>
 where
     W: FnMut(&mut Transaction<'_>) -> rusqlite::Result<Result<T, RecordError>> + Send,
 {
-    pub(crate) fn new(size: usize, work: W, slot: Arc<Slot<T>>) -> Self {
+    pub(crate) fn new(size: usize, work: W, slot: Arc<OutcomeSlot<T>>) -> Self {
         Self {
             work,
             size,
@@ -207,7 +207,7 @@ where
     }
 }
 
-impl<T, W> Member for WorkMember<T, W>
+impl<T, W> GroupMember for WorkMember<T, W>
 where
     T: Send,
     W: FnMut(&mut Transaction<'_>) -> rusqlite::Result<Result<T, RecordError>> + Send,

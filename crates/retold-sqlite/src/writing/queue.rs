@@ -4,19 +4,19 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::member::{Group, Member};
+use super::member::{Group, GroupMember};
 use crate::options::{GROUP_LENGTH_MAX, GROUP_SIZE_MAX, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX};
 use crate::telemetry::QUEUE_LENGTH;
 
 /// A bounded queue of members.
 #[derive(Default)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
+pub(crate) struct WriteQueue {
+    state: Mutex<WriteQueueState>,
 }
 
 #[derive(Default)]
-struct State {
-    members: VecDeque<Box<dyn Member>>,
+struct WriteQueueState {
+    members: VecDeque<Box<dyn GroupMember>>,
     size: usize,
     /// The callers that found the queue full.
     waiting_for_place: Vec<Waker>,
@@ -25,10 +25,10 @@ struct State {
 }
 
 /// The queue is full. Returns the member.
-pub(crate) struct Full(pub(crate) Box<dyn Member>);
+pub(crate) struct Full(pub(crate) Box<dyn GroupMember>);
 
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl WriteQueue {
+    fn state(&self) -> MutexGuard<'_, WriteQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -37,7 +37,7 @@ impl Queue {
     /// # Errors
     ///
     /// [`Full`]; `waker` is then woken when there may be a place.
-    pub(crate) fn push(&self, member: Box<dyn Member>, waker: &Waker) -> Result<(), Full> {
+    pub(crate) fn push(&self, member: Box<dyn GroupMember>, waker: &Waker) -> Result<(), Full> {
         let mut state = self.state();
         let is_full = state.members.len() >= QUEUE_LENGTH_MAX
             || (!state.members.is_empty() && state.size + member.size() > QUEUE_SIZE_MAX);
@@ -107,9 +107,9 @@ impl Queue {
     }
 
     /// The length of the queue, how many were ever taken out, and whether a caller found it full.
-    pub(crate) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> QueueProgress {
         let state = self.state();
-        Progress {
+        QueueProgress {
             length: state.members.len(),
             taken_count: state.taken_count,
             has_refused: !state.waiting_for_place.is_empty(),
@@ -119,7 +119,7 @@ impl Queue {
 
 /// The state of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(crate) struct QueueProgress {
     pub(crate) length: usize,
     pub(crate) taken_count: u64,
     pub(crate) has_refused: bool,

@@ -1,7 +1,9 @@
 //! Records an append that was judged, in as few steps as it has rows.
 
 use retold_core::recording::checksum::{Content, Numbers};
-use retold_core::recording::{Append, Checkpoint, NewEvent, Place, Position, Positions, pack_tags};
+use retold_core::recording::{
+    Append, AppendPlace, Checkpoint, NewEvent, Position, Positions, pack_tags,
+};
 use rusqlite::params;
 
 use crate::file::known::{KnownStream, Label};
@@ -27,7 +29,7 @@ impl Transaction<'_> {
         let count = u32::try_from(events.len()).expect("the append was checked against the limits");
         for (index, event) in (0..).zip(events) {
             let position = first.plus(u64::from(index));
-            let place = Place { index, count };
+            let place = AppendPlace { index, count };
             self.record_event(born, position, append_number, place, event)?;
         }
         for range in append.processed_ranges() {
@@ -54,7 +56,7 @@ impl Transaction<'_> {
         born: Born,
         position: Position,
         append_number: u64,
-        place: Place,
+        place: AppendPlace,
         event: &NewEvent,
     ) -> rusqlite::Result<()> {
         let log = born.key;

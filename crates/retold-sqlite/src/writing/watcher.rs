@@ -8,9 +8,9 @@ use retold_core::recording::LogId;
 use rusqlite::Connection;
 
 use super::writer::Writer;
-use crate::file::connection::{Place, data_version};
+use crate::file::connection::{FilePlace, data_version};
 use crate::file::log::{Born, Log};
-use crate::file::presence::Presence;
+use crate::file::presence::FilePresence;
 
 /// The logs that a store has opened, by name. The references are weak, so an unused log is soon
 /// freed.
@@ -67,7 +67,7 @@ pub(crate) struct Watcher {
     logs: Arc<Logs>,
     source: Source,
     data_version: Option<i64>,
-    presence: Arc<Presence>,
+    presence: Arc<FilePresence>,
 }
 
 /// The connection to use. SQLite's `data_version` counts the writes of *other* connections, so the
@@ -75,11 +75,11 @@ pub(crate) struct Watcher {
 pub(crate) enum Source {
     Writer(Arc<Writer>),
     /// A store that only reads has a connection for it.
-    Reader(Place, Option<Connection>),
+    Reader(FilePlace, Option<Connection>),
 }
 
 impl Watcher {
-    pub(crate) fn new(logs: Arc<Logs>, source: Source, presence: Arc<Presence>) -> Self {
+    pub(crate) fn new(logs: Arc<Logs>, source: Source, presence: Arc<FilePresence>) -> Self {
         Self {
             logs,
             source,
@@ -113,7 +113,7 @@ impl Watcher {
     }
 }
 
-fn read_by(place: &Place, kept: &mut Option<Connection>) -> Option<i64> {
+fn read_by(place: &FilePlace, kept: &mut Option<Connection>) -> Option<i64> {
     if kept.is_none() {
         *kept = place.open_reader(Duration::ZERO).ok();
     }
@@ -137,7 +137,7 @@ mod tests {
     async fn a_busy_writer_hides_no_news() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dogs.db");
-        let place = Place::writable(&path).unwrap();
+        let place = FilePlace::writable(&path).unwrap();
         let conn = place.open_writer(&SqliteOptions::new()).unwrap();
         let presence = place.presence().clone();
         let writer = Writer::new(conn, presence, Arc::<Alarm>::default(), Duration::ZERO);

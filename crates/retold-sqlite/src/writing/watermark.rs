@@ -33,13 +33,13 @@ const LINES_MAX: usize = 100_000;
 
 /// The content of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Content {
+struct WatermarkContent {
     counts: BTreeMap<LogId, u64>,
     /// For each log that lost appends: how many it had had, and how many were found.
     missing: BTreeMap<LogId, (u64, u64)>,
 }
 
-impl Content {
+impl WatermarkContent {
     /// Reads the file. The content is empty if there is no file, or it is damaged or unreadable.
     fn read(path: &Path) -> Self {
         let mut content = Self::default();
@@ -142,7 +142,7 @@ impl Watermark {
             return;
         }
         self.written.extend(counts.iter().copied());
-        let mut content = Content::read(&self.path);
+        let mut content = WatermarkContent::read(&self.path);
         for (id, count) in counts {
             let there = content.counts.entry(id).or_default();
             *there = (*there).max(count);
@@ -159,7 +159,7 @@ impl Watermark {
 ///
 /// `Unavailable`, `Corrupt` if the file cannot be read.
 pub(crate) fn find_missing(conn: &Connection, path: &Path) -> Result<Vec<Corrupt>, RecordError> {
-    let content = Content::read(path);
+    let content = WatermarkContent::read(path);
     let missing = missing_now(conn, &content)
         .map_err(|error| before_commit("comparing with the watermark", error))?;
     let earlier = content.missing.iter();
@@ -180,7 +180,7 @@ pub(crate) fn find_missing(conn: &Connection, path: &Path) -> Result<Vec<Corrupt
 
 /// Records losses, so that they are still reported once the log has as many appends again.
 pub(crate) fn keep_missing(conn: &Connection, path: &Path, mode: u32) {
-    let mut content = Content::read(path);
+    let mut content = WatermarkContent::read(path);
     let Ok(missing) = missing_now(conn, &content) else {
         return;
     };
@@ -198,7 +198,7 @@ pub(crate) fn keep_missing(conn: &Connection, path: &Path, mode: u32) {
 
 type Missing = Vec<(LogId, (u64, u64))>;
 
-fn missing_now(conn: &Connection, content: &Content) -> rusqlite::Result<Missing> {
+fn missing_now(conn: &Connection, content: &WatermarkContent) -> rusqlite::Result<Missing> {
     let mut missing = Vec::new();
     for (id, had) in &content.counts {
         let key = conn

@@ -36,11 +36,11 @@ use rusqlite::Connection;
 
 use super::alarm::Alarm;
 use super::group::{Busy, Writing, give_up};
-use super::member::{AppendMember, Member, Slot, WorkMember};
-use super::queue::{Full, Progress, Queue};
+use super::member::{AppendMember, GroupMember, OutcomeSlot, WorkMember};
+use super::queue::{Full, QueueProgress, WriteQueue};
 use crate::error::Refusal;
 use crate::file::log::Log;
-use crate::file::presence::Presence;
+use crate::file::presence::FilePresence;
 use crate::options::QUEUE_WAIT_MAX;
 use crate::projection::inline::InlineProjections;
 use crate::transaction::Transaction;
@@ -56,7 +56,7 @@ const TURNS_GIVEN_MAX: u32 = 32;
 
 /// The writing side of a store.
 pub(crate) struct Writer {
-    queue: Queue,
+    queue: WriteQueue,
     inline: InlineProjections,
     writing: Mutex<Writing>,
     /// SQLite's counter of others' changes, as the last group found it.
@@ -80,12 +80,12 @@ enum Led {
 impl Writer {
     pub(crate) fn new(
         conn: Connection,
-        presence: Arc<Presence>,
+        presence: Arc<FilePresence>,
         alarm: Arc<Alarm>,
         busy_wait_max: Duration,
     ) -> Self {
         Self {
-            queue: Queue::default(),
+            queue: WriteQueue::default(),
             inline: InlineProjections::new(),
             writing: Mutex::new(Writing::new(conn, presence)),
             data_version: AtomicI64::new(0),
@@ -109,7 +109,7 @@ impl Writer {
 
     /// Records an append to a log that exists.
     pub(crate) fn append(self: &Arc<Self>, log: Arc<Log>, append: Append) -> Submission<Appended> {
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(OutcomeSlot::new());
         let member = AppendMember::new(log, self.inline.clone(), append, slot.clone());
         Submission::new(self.clone(), Box::new(member), slot)
     }
@@ -121,7 +121,7 @@ impl Writer {
         T: Send + 'static,
         W: FnMut(&mut Transaction<'_>) -> rusqlite::Result<Result<T, RecordError>> + Send + 'static,
     {
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(OutcomeSlot::new());
         let member = WorkMember::new(size, work, slot.clone());
         Submission::new(self.clone(), Box::new(member), slot)
     }
@@ -221,7 +221,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> QueueProgress {
         self.queue.progress()
     }
 
@@ -235,7 +235,7 @@ impl Writer {
 /// dropped.
 pub(crate) struct Submission<T> {
     writer: Arc<Writer>,
-    slot: Arc<Slot<T>>,
+    slot: Arc<OutcomeSlot<T>>,
     stage: Stage,
     /// How often it yields before it leads, as long as the queue grows.
     turns_left: u32,
@@ -245,13 +245,13 @@ pub(crate) struct Submission<T> {
 
 enum Stage {
     /// Not queued yet; when the attempts began.
-    New(Box<dyn Member>, Option<Instant>),
+    New(Box<dyn GroupMember>, Option<Instant>),
     Queued,
     Answered,
 }
 
 impl<T> Submission<T> {
-    fn new(writer: Arc<Writer>, member: Box<dyn Member>, slot: Arc<Slot<T>>) -> Self {
+    fn new(writer: Arc<Writer>, member: Box<dyn GroupMember>, slot: Arc<OutcomeSlot<T>>) -> Self {
         Self {
             writer,
             slot,
@@ -278,7 +278,7 @@ impl<T> Submission<T> {
     /// Queues the member. Ready with an outcome if it never found a place.
     fn queue(
         &mut self,
-        member: Box<dyn Member>,
+        member: Box<dyn GroupMember>,
         since: Option<Instant>,
         context: &Context<'_>,
     ) -> Poll<RecordError> {
@@ -348,7 +348,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::*;
-    use crate::file::connection::Place;
+    use crate::file::connection::FilePlace;
     use crate::options::{GROUP_SIZE_MAX, SqliteOptions};
 
     /// An executor that polls inside of a wake.
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn a_waker_may_poll() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
+        let place = FilePlace::writable(&folder.path().join("dogs.db")).unwrap();
         let conn = place.open_writer(&SqliteOptions::new()).unwrap();
         let presence = place.presence().clone();
         let writer = Writer::new(conn, presence, Arc::default(), Duration::ZERO);

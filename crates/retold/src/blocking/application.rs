@@ -17,35 +17,36 @@ use crate::uuid::Uuid;
 ///
 /// A clone is the same application and costs almost nothing; give every thread its own.
 #[derive(Clone, Debug)]
-pub struct Application {
+pub struct BlockingApplication {
     asynchronous: application::Application,
 }
 
 /// Converts an application to its blocking form.
-pub trait BlockingFace {
+pub trait BlockingExt {
     /// Returns the same application, for code that is not asynchronous.
-    fn blocking(&self) -> Application;
+    fn blocking(&self) -> BlockingApplication;
 }
 
-impl BlockingFace for application::Application {
-    fn blocking(&self) -> Application {
+impl BlockingExt for application::Application {
+    fn blocking(&self) -> BlockingApplication {
         self.clone().into()
     }
 }
 
-impl From<application::Application> for Application {
+impl From<application::Application> for BlockingApplication {
     fn from(asynchronous: application::Application) -> Self {
         Self { asynchronous }
     }
 }
 
-impl Application {
+impl BlockingApplication {
     /// Opens the application of this name with its log in the store at this URL; see
     /// [`store_url`](crate::store_url) for the accepted forms. The log is created if it does not
     /// exist.
     ///
-    /// To choose other options, build it: `Application::builder(name)…open().wait()?.blocking()`,
-    /// with the asynchronous [`Application`](application::Application).
+    /// To choose other options, build it:
+    /// `BlockingApplication::builder(name)…open().wait()?.blocking()`, with the asynchronous
+    /// [`BlockingApplication`](application::Application).
     ///
     /// # Errors
     ///

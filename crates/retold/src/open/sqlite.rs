@@ -14,8 +14,8 @@ pub(super) fn open(
     file_mode: Option<u32>,
 ) -> Result<Arc<dyn Store>, RecordError> {
     let mut options = SqliteOptions::new().durability(match durability {
-        Durability::Full => retold_sqlite::Durability::Full,
-        Durability::Normal => retold_sqlite::Durability::Normal,
+        Durability::Full => retold_sqlite::SqliteDurability::Full,
+        Durability::Normal => retold_sqlite::SqliteDurability::Normal,
     });
     if let Some(mode) = file_mode {
         options = options.file_mode(mode);

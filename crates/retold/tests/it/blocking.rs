@@ -3,7 +3,7 @@
 use std::thread;
 
 use retold::application::{Error, ExecuteError, Signal, fold_of};
-use retold::blocking::{Application, BlockingFace, Wait, WaitEach};
+use retold::blocking::{BlockingApplication, BlockingExt, Wait, WaitEach};
 use retold::prelude::{Addressed, Aggregate, Apply, Deserialize, Event, Id, Serialize};
 use retold::recording::Version;
 
@@ -55,7 +55,7 @@ fn trick(trick: &str) -> DogEvent {
 
 /// Uses the whole API on the store at `url`.
 fn exercise(url: &str) -> Result<(), Error> {
-    let school = Application::open("school", url)?;
+    let school = BlockingApplication::open("school", url)?;
     let fido = school.create::<Dog>(registered("Fido")).wait()?;
     let recorded = school
         .execute(fido, |_| trick("sit"))
@@ -135,7 +135,7 @@ fn threads_write_and_subscribe() {
         #[cfg(feature = "postgres")]
         xtask::postgres_server::database(),
     ] {
-        let school = Application::open("school", &url).unwrap();
+        let school = BlockingApplication::open("school", &url).unwrap();
         let subscriber = {
             let subscription = school.events::<DogEvent>().page_size(7).subscribe();
             let events = subscription.wait().unwrap().wait_each();
@@ -171,7 +171,7 @@ async fn exercise_within_a_task() {
         "sqlite:{}?synchronous=normal",
         folder.path().join("dogs.db").display()
     );
-    let school = Application::open("school", &url).unwrap();
+    let school = BlockingApplication::open("school", &url).unwrap();
     let dog = school.create::<Dog>(registered("Fido")).wait().unwrap();
     let mut subscription = school.events::<DogEvent>().subscribe().wait().unwrap();
     let mut commits = school.commits();
@@ -201,7 +201,7 @@ async fn it_works_within_a_runtime_of_many_threads() {
 
 #[test]
 fn an_id_works_in_both_apis() {
-    let school = Application::open("school", "memory:blocking-ids").unwrap();
+    let school = BlockingApplication::open("school", "memory:blocking-ids").unwrap();
     let id: Id<Dog> = school.create(registered("Rex")).wait().unwrap();
     let found = school.asynchronous().get(id).wait().unwrap();
     assert_eq!(found.id, id);

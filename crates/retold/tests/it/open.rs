@@ -59,9 +59,9 @@ async fn recorded_events_in_a_server_survive_reopening() {
 #[cfg(feature = "postgres")]
 #[test]
 fn a_program_without_a_runtime_uses_a_server() {
-    use retold::blocking::{Application, Wait};
+    use retold::blocking::{BlockingApplication, Wait};
     let url = xtask::postgres_server::database();
-    let school = Application::open("school", &url).unwrap();
+    let school = BlockingApplication::open("school", &url).unwrap();
     let fido = school.create::<Dog>(born("Fido")).wait().unwrap();
     assert_eq!(school.get(fido).unwrap().state.name, "Fido");
 }
@@ -88,13 +88,19 @@ async fn opening_for_reading_creates_no_file() {
 
 #[tokio::test]
 async fn an_unknown_url_is_refused_with_the_known_forms() {
-    let error = Application::open("school", "dogs.db").await.err().unwrap();
+    let error = Application::open("school", "dogs.db")
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, Error::Invalid(_)));
     assert!(
         error.to_string().contains("write sqlite:dogs.db"),
         "{error}"
     );
 
-    let error = Application::open("", "memory:x").await.err().unwrap();
+    let error = Application::open("", "memory:x")
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use retold::application::Signal;
-use retold::blocking::{Application, Wait, WaitEach};
+use retold::blocking::{BlockingApplication, Wait, WaitEach};
 use retold::open_store;
 use retold::prelude::{Aggregate, Apply, Deserialize, Event, Id, Serialize};
 use tokio::runtime::{Builder, Runtime};
@@ -63,14 +63,14 @@ fn on_every_store(situation: fn(&str)) {
     }
 }
 
-fn counter(application: &Application) -> Id<Counter> {
+fn counter(application: &BlockingApplication) -> Id<Counter> {
     application
         .create::<Counter>(CounterEvent::Opened)
         .wait()
         .unwrap()
 }
 
-fn count(application: &Application, id: Id<Counter>) {
+fn count(application: &BlockingApplication, id: Id<Counter>) {
     for _ in 0..COMMANDS {
         application
             .execute(id, |_| CounterEvent::Counted)
@@ -79,12 +79,12 @@ fn count(application: &Application, id: Id<Counter>) {
     }
 }
 
-fn counted(application: &Application, id: Id<Counter>) -> usize {
+fn counted(application: &BlockingApplication, id: Id<Counter>) -> usize {
     application.get(id).unwrap().state.count
 }
 
 /// Uses the whole blocking API in the calling thread.
-fn exercise(application: &Application) {
+fn exercise(application: &BlockingApplication) {
     let id = counter(application);
     let mut subscription = application.log().stored().subscribe().wait().unwrap();
     count(application, id);
@@ -112,14 +112,14 @@ fn two_threads() -> Runtime {
 
 #[test]
 fn stores_work_without_a_runtime() {
-    on_every_store(|url| exercise(&Application::open("counters", url).unwrap()));
+    on_every_store(|url| exercise(&BlockingApplication::open("counters", url).unwrap()));
 }
 
 #[test]
 fn stores_work_within_a_runtime_of_one_thread() {
     on_every_store(|url| {
         one_thread().block_on(async {
-            exercise(&Application::open("counters", url).unwrap());
+            exercise(&BlockingApplication::open("counters", url).unwrap());
         });
     });
 }
@@ -136,7 +136,7 @@ fn callers_may_block_all_threads_of_a_runtime() {
                 let builder = retold::application::Application::builder("counters");
                 builder.store(store).open().await.unwrap()
             });
-            let application: Application = opened.await.unwrap().into();
+            let application: BlockingApplication = opened.await.unwrap().into();
             let id = counter(&application);
             let callers: Vec<_> = (0..4)
                 .map(|_| {
@@ -156,7 +156,7 @@ fn callers_may_block_all_threads_of_a_runtime() {
 fn stores_work_in_threads_for_blocking_code() {
     on_every_store(|url| {
         two_threads().block_on(async {
-            let application = Application::open("counters", url).unwrap();
+            let application = BlockingApplication::open("counters", url).unwrap();
             let blocking = {
                 let application = application.clone();
                 tokio::task::spawn_blocking(move || exercise(&application))
@@ -176,7 +176,7 @@ fn stores_outlive_the_runtime_that_opened_them() {
     on_every_store(|url| {
         let first = two_threads();
         let application = first.block_on(async {
-            let application = Application::open("counters", url).unwrap();
+            let application = BlockingApplication::open("counters", url).unwrap();
             exercise(&application);
             application
         });
@@ -200,7 +200,7 @@ fn stores_outlive_the_runtime_that_opened_them() {
 #[test]
 fn a_runtime_that_ends_loses_no_append() {
     on_every_store(|url| {
-        let application = Application::open("counters", url).unwrap();
+        let application = BlockingApplication::open("counters", url).unwrap();
         let id = counter(&application);
         for _ in 0..20 {
             let runtime = two_threads();
@@ -226,20 +226,20 @@ fn stores_may_be_dropped_within_a_runtime() {
     on_every_store(|url| {
         for runtime in [one_thread(), two_threads()] {
             runtime.block_on(async {
-                let application = Application::open("counters", url).unwrap();
+                let application = BlockingApplication::open("counters", url).unwrap();
                 counter(&application);
                 let subscription = application.log().stored().subscribe().await.unwrap();
                 drop(application);
                 drop(subscription);
             });
-            let application = Application::open("counters", url).unwrap();
+            let application = BlockingApplication::open("counters", url).unwrap();
             runtime.spawn(async move { drop(application) });
         }
     });
 }
 
 /// A store in a static, shared by tests that each have a runtime of their own.
-static SHARED: LazyLock<Vec<Application>> = LazyLock::new(|| {
+static SHARED: LazyLock<Vec<BlockingApplication>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap().keep();
     let urls = [
         "memory:runtimes-shared".to_owned(),
@@ -247,7 +247,7 @@ static SHARED: LazyLock<Vec<Application>> = LazyLock::new(|| {
         #[cfg(feature = "postgres")]
         xtask::postgres_server::database(),
     ];
-    let open = |url: &String| Application::open("counters", url).unwrap();
+    let open = |url: &String| BlockingApplication::open("counters", url).unwrap();
     urls.iter().map(open).collect()
 });
 

@@ -20,7 +20,7 @@ use super::message::Message;
 use super::node::TIME_TO_LIVE;
 use super::process::{Heard, Process, Start, What};
 use crate::demo::stop::Stop;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::output::counted;
 
 /// How often the logs are checked: more often than a person notices.
@@ -49,9 +49,9 @@ const PROCESSED: &str = "all commands are done and everything is processed";
 const READ_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Reads from a store, and retries while it is unavailable.
-pub(in crate::demo) async fn patiently<T, E: Into<Failure>>(
+pub(in crate::demo) async fn patiently<T, E: Into<CommandFailure>>(
     read: impl AsyncFn() -> Result<T, E>,
-) -> Result<T, Failure> {
+) -> Result<T, CommandFailure> {
     let begun = Instant::now();
     loop {
         match read().await {
@@ -182,7 +182,7 @@ impl<'a> Course<'a> {
     }
 
     /// Runs it to its end. Returns none if Ctrl-C stopped it.
-    pub(super) async fn run(mut self, stop: &Stop) -> Result<Option<Summary>, Failure> {
+    pub(super) async fn run(mut self, stop: &Stop) -> Result<Option<Summary>, CommandFailure> {
         let begun = Instant::now();
         let mut stop = stop.clone();
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
@@ -243,7 +243,7 @@ impl<'a> Course<'a> {
         self.queue.is_empty() && self.nodes.iter().all(|node| node.pending.is_empty())
     }
 
-    fn start_node(&mut self, index: usize) -> Result<(), Failure> {
+    fn start_node(&mut self, index: usize) -> Result<(), CommandFailure> {
         let node = &mut self.nodes[index];
         node.process_number += 1;
         node.restart_at = None;
@@ -254,8 +254,8 @@ impl<'a> Course<'a> {
             (index, node.process_number),
             &self.speaker,
         );
-        let mut process =
-            process.map_err(|error| Failure::Failed(format!("cannot start a process: {error}")))?;
+        let mut process = process
+            .map_err(|error| CommandFailure::Failed(format!("cannot start a process: {error}")))?;
         if self.is_finishing {
             process.finish();
         }
@@ -276,7 +276,7 @@ impl<'a> Course<'a> {
         node.process.take()
     }
 
-    fn restart(&mut self) -> Result<(), Failure> {
+    fn restart(&mut self) -> Result<(), CommandFailure> {
         for index in 0..self.nodes.len() {
             let due = self.nodes[index].restart_at;
             if due.is_some_and(|due| due <= Instant::now()) {
@@ -286,7 +286,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    async fn hear(&mut self, heard: Heard) -> Result<(), Failure> {
+    async fn hear(&mut self, heard: Heard) -> Result<(), CommandFailure> {
         let index = heard.node;
         if let What::Aside(text) = &heard.what {
             self.last_aside = format!("{}: {text}", self.nodes[index].name);
@@ -305,7 +305,7 @@ impl<'a> Course<'a> {
             }
             What::Message(Message::View(view)) => node.view = Some(view),
             What::Message(Message::Failed(reason)) => {
-                return Err(Failure::Failed(format!("{}: {reason}", node.name)));
+                return Err(CommandFailure::Failed(format!("{}: {reason}", node.name)));
             }
             What::Aside(_) => {}
             What::Ended => {
@@ -347,7 +347,7 @@ impl<'a> Course<'a> {
         (!alive.is_empty()).then(|| alive[self.rng.usize(..alive.len())])
     }
 
-    async fn kill_one(&mut self) -> Result<(), Failure> {
+    async fn kill_one(&mut self) -> Result<(), CommandFailure> {
         if self.doomed.is_empty() {
             self.doomed = (0..self.nodes.len()).collect();
             self.rng.shuffle(&mut self.doomed);
@@ -361,7 +361,9 @@ impl<'a> Course<'a> {
         }
         if let Some(process) = self.end_process(doomed) {
             let killed = process.kill().await;
-            killed.map_err(|error| Failure::Failed(format!("cannot kill a process: {error}")))?;
+            killed.map_err(|error| {
+                CommandFailure::Failed(format!("cannot kill a process: {error}"))
+            })?;
         }
         self.nodes[doomed].kills += 1;
         self.bars
@@ -374,7 +376,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    async fn freeze_one(&mut self) -> Result<(), Failure> {
+    async fn freeze_one(&mut self) -> Result<(), CommandFailure> {
         let Some(chosen) = self.choose() else {
             return Ok(());
         };
@@ -385,7 +387,9 @@ impl<'a> Course<'a> {
         node.wakes_at = Some(Instant::now() + FREEZE_TIME);
         if let Some(process) = &node.process {
             let frozen = process.freeze(FREEZE_TIME).await;
-            frozen.map_err(|error| Failure::Failed(format!("cannot stop a process: {error}")))?;
+            frozen.map_err(|error| {
+                CommandFailure::Failed(format!("cannot stop a process: {error}"))
+            })?;
             self.summary.freezes += 1;
             self.bars
                 .print(&format!("{} is stopped for {FREEZE_TIME:?}", node.name));
@@ -395,12 +399,12 @@ impl<'a> Course<'a> {
 
     /// Shows the progress. Returns whether all commands are done and everything is processed. If
     /// the store is unavailable, the next look tries again.
-    async fn look(&mut self) -> Result<bool, Failure> {
+    async fn look(&mut self) -> Result<bool, CommandFailure> {
         let recorded = self.recorded().await.unwrap_or(self.progress.0);
         if recorded != self.progress.0 {
             self.progress = (recorded, Instant::now());
         } else if self.progress.1.elapsed() > PROGRESS_WAIT_MAX {
-            return Err(Failure::Failed(format!(
+            return Err(CommandFailure::Failed(format!(
                 "nothing was recorded for {PROGRESS_WAIT_MAX:?}, but not everything is processed; \
                  the last line of a node: {}",
                 self.last_aside
@@ -450,7 +454,7 @@ impl<'a> Course<'a> {
     }
 
     /// Asks all nodes to print their views and leave, and waits for them.
-    async fn finish(&mut self) -> Result<(), Failure> {
+    async fn finish(&mut self) -> Result<(), CommandFailure> {
         self.is_finishing = true;
         for node in &mut self.nodes {
             if let Some(process) = &mut node.process {
@@ -463,7 +467,7 @@ impl<'a> Course<'a> {
             match tokio::time::timeout_at(deadline, self.heard.recv()).await {
                 Ok(Some(heard)) => self.hear(heard).await?,
                 _ => {
-                    return Err(Failure::Failed(format!(
+                    return Err(CommandFailure::Failed(format!(
                         "a node did not print its view and leave in {FINISH_WAIT_MAX:?}; the last \
                          line of a node: {}",
                         self.last_aside

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// A message of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum Message {
 
 impl Message {
     /// Sends it to the parent.
-    pub(super) fn send(&self) -> Result<(), Failure> {
+    pub(super) fn send(&self) -> Result<(), CommandFailure> {
         let mut out = std::io::stdout().lock();
         match self {
             Self::Ready => writeln!(out, "ready")?,

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// Maximum size of a request's head, in bytes. Probes send some hundred.
 const HEAD_SIZE_MAX: u64 = 8 * 1024;
@@ -66,12 +66,13 @@ pub(super) struct Monitor {
 
 impl Monitor {
     /// Starts collecting the metrics of this process and serving them at this address.
-    pub(super) async fn install(address: SocketAddr, joined: Joined) -> Result<(), Failure> {
+    pub(super) async fn install(address: SocketAddr, joined: Joined) -> Result<(), CommandFailure> {
         let listener = TcpListener::bind(address).await;
-        let listener = listener
-            .map_err(|error| Failure::Failed(format!("cannot listen on {address}: {error}")))?;
+        let listener = listener.map_err(|error| {
+            CommandFailure::Failed(format!("cannot listen on {address}: {error}"))
+        })?;
         let metrics = PrometheusBuilder::new().install_recorder();
-        let metrics = metrics.map_err(|error| Failure::Failed(error.to_string()))?;
+        let metrics = metrics.map_err(|error| CommandFailure::Failed(error.to_string()))?;
         retold::application::telemetry::describe_metrics();
         retold::runner::telemetry::describe_metrics();
         let monitor = Self { metrics, joined };

@@ -32,7 +32,7 @@ use super::course::patiently;
 use super::message::Message;
 use super::monitor::{Joined, Monitor};
 use crate::demo::read_input;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{CommandFailure, CommandVerdict};
 use crate::{built_in, opening};
 
 /// The environment variable with the URL of the store. The URL may contain a password, which other
@@ -75,9 +75,11 @@ pub(crate) struct Arguments {
     metrics: Option<SocketAddr>,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
+pub(crate) async fn run(arguments: Arguments) -> Result<CommandVerdict, CommandFailure> {
     let url = std::env::var(URL).map_err(|_| {
-        Failure::Usage("this command is internal: `retold demo --cluster N` starts it".into())
+        CommandFailure::Usage(
+            "this command is internal: `retold demo --cluster N` starts it".into(),
+        )
     })?;
     let joined: Joined = Joined::default();
     if let Some(address) = arguments.metrics {
@@ -126,7 +128,7 @@ impl Feeder {
     async fn feed(
         &self,
         mut joining: JoinHandle<Result<Arc<Cluster>, JoinError>>,
-    ) -> Result<Arc<Cluster>, Failure> {
+    ) -> Result<Arc<Cluster>, CommandFailure> {
         let mut cluster = None;
         let mut input = BufReader::new(tokio::io::stdin()).lines();
         let mut looks = tokio::time::interval(PROGRESS_INTERVAL);
@@ -140,8 +142,8 @@ impl Feeder {
             }
             tokio::select! {
                 joined = &mut joining, if cluster.is_none() => {
-                    let joined = joined.map_err(|error| Failure::Failed(error.to_string()))?;
-                    cluster = Some(joined.map_err(|error| Failure::Failed(error.to_string()))?);
+                    let joined = joined.map_err(|error| CommandFailure::Failed(error.to_string()))?;
+                    cluster = Some(joined.map_err(|error| CommandFailure::Failed(error.to_string()))?);
                 }
                 line = input.next_line(), if !is_over => match line? {
                     Some(line) => self.begin(&line, &mut tasks)?,
@@ -149,7 +151,7 @@ impl Feeder {
                 },
                 Some(message) = tasks.join_next() => match message {
                     Ok(message) => message.send()?,
-                    Err(error) => return Err(Failure::Failed(error.to_string())),
+                    Err(error) => return Err(CommandFailure::Failed(error.to_string())),
                 },
                 _ = looks.tick() => {
                     let now = self.progress.commands();
@@ -162,11 +164,11 @@ impl Feeder {
         }
     }
 
-    fn begin(&self, line: &str, tasks: &mut JoinSet<Message>) -> Result<(), Failure> {
+    fn begin(&self, line: &str, tasks: &mut JoinSet<Message>) -> Result<(), CommandFailure> {
         let number = line.parse::<usize>().ok();
         let number = number.filter(|number| *number < self.itineraries.len());
-        let number =
-            number.ok_or_else(|| Failure::Usage(format!("there is no itinerary {line:?}")))?;
+        let number = number
+            .ok_or_else(|| CommandFailure::Usage(format!("there is no itinerary {line:?}")))?;
         let feeder = self.clone();
         tasks.spawn(async move { feeder.send(number).await });
         Ok(())
@@ -190,8 +192,11 @@ impl Feeder {
 }
 
 /// Prints the view once it is complete, and leaves the cluster.
-async fn finish(cluster: &Cluster, view: &MemoryView<OnTime>) -> Result<Verdict, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+async fn finish(
+    cluster: &Cluster,
+    view: &MemoryView<OnTime>,
+) -> Result<CommandVerdict, CommandFailure> {
+    let failed = |error: &dyn std::fmt::Display| CommandFailure::Failed(error.to_string());
     let app = cluster.application(FLIGHTS)?;
     let head = patiently(async || app.head().await).await?.position();
     if let Some(head) = head {
@@ -201,10 +206,10 @@ async fn finish(cluster: &Cluster, view: &MemoryView<OnTime>) -> Result<Verdict,
     Message::View(view.read(|it| format!("{it:?}"))).send()?;
     let report = cluster.leave().await;
     if !report.is_clean() {
-        return Err(Failure::Failed(format!(
+        return Err(CommandFailure::Failed(format!(
             "the node did not leave cleanly: {report:?}"
         )));
     }
     std::io::stdout().flush()?;
-    Ok(Verdict::Fine)
+    Ok(CommandVerdict::Fine)
 }

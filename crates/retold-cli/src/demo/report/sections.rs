@@ -22,7 +22,7 @@ use crate::demo::Arguments;
 use crate::demo::census::Census;
 use crate::demo::check::{Retelling, WholeOf};
 use crate::demo::runs::Run;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::output::{Report, counted, grouped};
 use crate::table;
 
@@ -273,8 +273,9 @@ pub(in crate::demo) struct AirlineTable {
 }
 
 impl AirlineTable {
-    pub(in crate::demo) fn new(on_time: &OnTime) -> Result<Self, Failure> {
-        let airlines = Airlines::built_in().map_err(|error| Failure::Failed(error.to_string()))?;
+    pub(in crate::demo) fn new(on_time: &OnTime) -> Result<Self, CommandFailure> {
+        let airlines =
+            Airlines::built_in().map_err(|error| CommandFailure::Failed(error.to_string()))?;
         let carriers = on_time.carriers().map(|(carrier, it)| {
             let mut object = punctuality::object_of(it);
             object.insert("carrier".into(), json!(carrier));

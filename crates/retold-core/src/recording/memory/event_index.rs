@@ -15,7 +15,7 @@ use crate::recording::query::{Query, QueryItem};
 use crate::recording::recorder::{Direction, StreamEntry};
 
 /// Sorted positions of the events under one name.
-type Positions = Vec<u64>;
+type PositionIndex = Vec<u64>;
 
 /// The numbers from `first` to `last`, both included; empty if `last` is before `first`.
 #[derive(Clone, Copy, Debug)]
@@ -91,9 +91,9 @@ fn nearer(direction: Direction) -> fn(u64, u64) -> u64 {
 /// The positions of a log by stream, topic and tag.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EventIndex {
-    streams: HashMap<Arc<str>, Positions>,
-    topics: HashMap<Arc<str>, Positions>,
-    tags: HashMap<Arc<str>, Positions>,
+    streams: HashMap<Arc<str>, PositionIndex>,
+    topics: HashMap<Arc<str>, PositionIndex>,
+    tags: HashMap<Arc<str>, PositionIndex>,
     stream_names: BTreeSet<Arc<str>>,
     topic_names: BTreeSet<Arc<str>>,
 }
@@ -183,7 +183,7 @@ impl EventIndex {
 
 /// Adds a position to the list of a name; returns the new size of the list.
 fn insert(
-    lists: &mut HashMap<Arc<str>, Positions>,
+    lists: &mut HashMap<Arc<str>, PositionIndex>,
     name: &str,
     position: Position,
 ) -> Option<Version> {
@@ -257,11 +257,11 @@ fn first_in_all(unions: &[Union<'_>], mut span: Span, direction: Direction) -> O
 
 /// The positions that are in at least one of some lists.
 #[derive(Debug)]
-pub(super) struct Union<'a>(Vec<&'a Positions>);
+pub(super) struct Union<'a>(Vec<&'a PositionIndex>);
 
 impl<'a> Union<'a> {
     /// Returns the union of the lists of these names; none if there are no such lists.
-    fn of(lists: &'a HashMap<Arc<str>, Positions>, names: &BTreeSet<Arc<str>>) -> Option<Self> {
+    fn of(lists: &'a HashMap<Arc<str>, PositionIndex>, names: &BTreeSet<Arc<str>>) -> Option<Self> {
         let lists: Vec<_> = names.iter().filter_map(|name| lists.get(name)).collect();
         (!lists.is_empty()).then_some(Self(lists))
     }
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use crate::domain::Timestamp;
     use crate::recording::identity::EventId;
-    use crate::recording::stored_event::{Place, StoredEvent};
+    use crate::recording::stored_event::{AppendPlace, StoredEvent};
 
     fn names(prefix: &str, random: &mut fastrand::Rng, most: usize) -> BTreeSet<Arc<str>> {
         let count = random.usize(0..=most);
@@ -346,7 +346,7 @@ mod tests {
         for number in 1..=60 {
             let (event, position) = (event(number, &mut random), Position::new(number).unwrap());
             let version = index.insert(&event, position);
-            let place = Place { index: 0, count: 1 };
+            let place = AppendPlace { index: 0, count: 1 };
             let now = Timestamp::default();
             events.push(StoredEvent::from_new(&event, position, version, place, now));
         }

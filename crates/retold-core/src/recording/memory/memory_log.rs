@@ -22,7 +22,7 @@ use crate::recording::recorder::{
     Direction, Head, LogRead, Page, PageEnd, RangeRead, StreamEntry, StreamRead,
 };
 use crate::recording::snapshot::StoredSnapshot;
-use crate::recording::stored_event::{Place, StoredEvent};
+use crate::recording::stored_event::{AppendPlace, StoredEvent};
 
 /// A log in memory: the sequential model of the recorder's contract.
 ///
@@ -49,7 +49,7 @@ struct LastRange {
 }
 
 /// The result of checking an append, before anything is written.
-enum Verdict {
+enum Judgment {
     Record,
     Repeat(Positions),
 }
@@ -74,15 +74,15 @@ impl MemoryLog {
     ) -> Result<Appended, RecordError> {
         append.check(limits)?;
         match self.judge(append)? {
-            Verdict::Repeat(positions) => Ok(Appended::Repeated(positions)),
-            Verdict::Record => Ok(Appended::Recorded(self.commit(append, now))),
+            Judgment::Repeat(positions) => Ok(Appended::Repeated(positions)),
+            Judgment::Record => Ok(Appended::Recorded(self.commit(append, now))),
         }
     }
 
-    fn judge(&self, append: &Append) -> Result<Verdict, RecordError> {
+    fn judge(&self, append: &Append) -> Result<Judgment, RecordError> {
         if append.processed_ranges().is_empty() {
             if let Some(positions) = self.repeated(append) {
-                return Ok(Verdict::Repeat(positions));
+                return Ok(Judgment::Repeat(positions));
             }
         } else {
             self.judge_ranges(append.processed_ranges())?;
@@ -92,7 +92,7 @@ impl MemoryLog {
         for (index, condition) in conditions {
             self.judge_condition(index, condition)?;
         }
-        Ok(Verdict::Record)
+        Ok(Judgment::Record)
     }
 
     fn judge_ranges(&self, ranges: &[ProcessedRange]) -> Result<(), Conflict> {
@@ -201,7 +201,7 @@ impl MemoryLog {
         self.events.reserve(events.len());
         for (index, event) in (0..).zip(events) {
             let position = first.plus(u64::from(index));
-            let place = Place { index, count };
+            let place = AppendPlace { index, count };
             let version = self.index.insert(event, position);
             self.by_id.insert(event.id, position);
             let stored = StoredEvent::from_new(event, position, version, place, now);

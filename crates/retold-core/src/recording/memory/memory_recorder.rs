@@ -87,7 +87,7 @@ impl SharedLog {
 
 /// The access that a recorder has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum MemoryAccess {
     ReadWrite,
     ReadOnly,
 }
@@ -98,7 +98,7 @@ pub(super) struct MemoryRecorder {
     pub(super) shared: Arc<SharedLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
-    pub(super) access: Access,
+    pub(super) access: MemoryAccess,
     /// Id of the log, once it is known to exist.
     pub(super) met: OnceLock<LogId>,
 }
@@ -123,8 +123,8 @@ impl MemoryRecorder {
 
     fn check_writable(&self) -> Result<(), RecordError> {
         match self.access {
-            Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(RecordError::invalid(format!(
+            MemoryAccess::ReadWrite => Ok(()),
+            MemoryAccess::ReadOnly => Err(RecordError::invalid(format!(
                 "the log {:?} was opened for reading only",
                 self.shared.name
             ))),

@@ -8,12 +8,14 @@ use tokio::sync::{Notify, mpsc};
 
 use retold_core::domain::{Clock, Timestamp};
 use retold_core::recording::Append;
-use retold_core::simulation::{Failure, Fault, Faults, Simulation, first_failure, run_seed, seeds};
+use retold_core::simulation::{
+    Fault, Faults, Simulation, SimulationFailure, first_failure, run_seed, seeds,
+};
 
 use super::{Heard, Writes, announce, counters, event, open, payloads, store};
 
 #[track_caller]
-fn check_failure(failure: &Failure, reason: &str) {
+fn check_failure(failure: &SimulationFailure, reason: &str) {
     assert!(failure.reason().contains(reason), "{failure}");
 }
 
