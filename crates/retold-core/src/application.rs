@@ -40,16 +40,15 @@ mod model;
 mod snapshots;
 
 mod builder;
-mod commit;
+mod command;
+mod event_bus;
 mod fold;
 mod following;
 mod view;
 
 mod create;
-mod event_bus;
-mod execute;
-
 mod decide;
+mod execute;
 
 mod change;
 

@@ -13,7 +13,7 @@ use quick_cache::sync::Cache as QuickCache;
 
 use super::telemetry;
 use crate::domain::Aggregate;
-use crate::recording::{Checkpoint, Condition, EventId, Version};
+use crate::recording::{Checkpoint, EventId, Version};
 
 /// A state and the last version that it has seen.
 #[derive(Debug)]
@@ -49,11 +49,6 @@ impl<A> Folded<A> {
     /// Id of the last event that the state has seen, if it is known.
     pub(crate) fn last(&self) -> Option<EventId> {
         self.checkpoint.map(|checkpoint| checkpoint.event_id)
-    }
-
-    /// The condition that the stream is still as the state has seen it.
-    pub(super) fn condition(&self, stream: Arc<str>) -> Condition {
-        Condition::stream_read(stream, self.version, self.last())
     }
 }
 

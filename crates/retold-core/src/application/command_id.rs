@@ -20,6 +20,15 @@ const DOMAIN: &[u8] = b"retold.command/1";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CommandId(String);
 
+/// Where the ids of an append's events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EventIds {
+    /// From the id source: if the events are decided again, they get other ids.
+    Fresh,
+    /// From the command id: if the command is repeated, its events get the same ids.
+    OfCommand,
+}
+
 impl CommandId {
     /// Returns the text of the id.
     pub fn as_str(&self) -> &str {

@@ -1,21 +1,21 @@
 //! Creating an aggregate under a fresh key.
 
+use std::convert::Infallible;
 use std::future::IntoFuture;
+use std::mem;
 use std::sync::Arc;
 
-use std::convert::Infallible;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::cache::Folded;
+use super::command::{Command, Named, Need, boxed, run};
 use super::command_id::CommandId;
-use super::commit::Commit;
-use super::error::{Error, Result};
+use super::error::{Error, ExecuteError, Result};
 use super::handle::Application;
-use super::scope::{Scope, reused};
-use super::telemetry;
+use super::scope::Scope;
+use super::stamp::Stamp;
 use crate::domain::{Aggregate, Decision, Id};
-use crate::recording::BoxFuture;
+use crate::recording::{Append, BoxFuture, Checkpoint, Condition, Positions, StoredEvent};
 
 /// A future that creates an aggregate. See [`Application::create`].
 #[must_use = "nothing is created unless awaited"]
@@ -73,73 +73,107 @@ impl<'a, A: Aggregate<Key: From<Uuid>>> IntoFuture for Create<'a, A> {
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let Self {
+            application,
+            events,
+            command,
+        } = self;
         let span = tracing::debug_span!(
             "retold.create",
-            log = self.application.name(),
+            log = application.name(),
             aggregate = A::TYPE,
-            command = self.command.as_ref().map(CommandId::as_str),
+            command = command.as_ref().map(CommandId::as_str),
         );
-        Box::pin(self.run().instrument(span))
+        let scope = || Scope::Creation(A::TYPE.into());
+        let creation = Creation {
+            application,
+            named: command.map(|id| Named { id, scope: scope() }),
+            events,
+            created: None,
+        };
+        boxed(creation.run(), span)
     }
 }
 
-impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
-    async fn run(self) -> Result<Id<A>> {
+/// The creation of an aggregate while it is executed.
+struct Creation<'a, A: Aggregate> {
+    application: &'a Application,
+    named: Option<Named>,
+    /// The decided events, until the attempt.
+    events: Vec<A::Event>,
+    /// The aggregate and its stream, once its key is known.
+    created: Option<(Id<A>, Arc<str>)>,
+}
+
+impl<A: Aggregate<Key: From<Uuid>>> Creation<'_, A> {
+    async fn run(mut self) -> Result<Id<A>> {
         if self.events.is_empty() {
             return Err(Error::invalid(
                 "an aggregate is created by its first event; decide on at least one",
             ));
         }
-        let application = self.application;
-        application.before_command().await;
-        application.register::<A>()?;
-        if let Some(command) = &self.command {
-            command.check()?;
-            if let Some(id) = self.created_before(command).await? {
-                return Ok(id);
-            }
-        }
-        let id = Id::<A>::new(application.core.ids.next_id().into());
-        let stream: Arc<str> = id.stream().into();
-        let mut folded = Folded::<A>::default();
-        let command = self.command.as_ref();
-        let scope = Self::scope();
-        let commit = application
-            .commit(&stream, &mut folded, &self.events, command, Some(&scope))
-            .await?;
-        match (commit, command) {
-            (Commit::Recorded(_), _) => Ok(id),
-            (Commit::Conflict(conflict), _) => Err(conflict.into()),
-            (Commit::Before, Some(command)) => match self.created_before(command).await? {
-                Some(id) => Ok(id),
-                None => Err(Error::invalid(format!(
-                    "the log has events of the command {:?}, but not its first event",
-                    command.as_str()
-                ))),
-            },
-            (Commit::Before, None) => Err(Error::invalid(
-                "the id source returned event ids that are already in the log",
-            )),
-        }
+        run(&mut self).await?;
+        let (id, _) = self.created.expect("it was created now or before");
+        Ok(id)
     }
 
-    fn scope() -> Scope {
-        Scope::Creation(A::TYPE.into())
+    fn stream(&self) -> &Arc<str> {
+        let created = self.created.as_ref();
+        &created
+            .expect("events are encoded after the key is drawn")
+            .1
+    }
+}
+
+impl<A: Aggregate<Key: From<Uuid>>> Command for Creation<'_, A> {
+    type Event = A::Event;
+    type Refusal = Infallible;
+    type Kept = Vec<A::Event>;
+
+    fn application(&self) -> &Application {
+        self.application
     }
 
-    /// Returns the id of the aggregate that an earlier request with this command id created.
-    async fn created_before(&self, command: &CommandId) -> Result<Option<Id<A>>> {
-        let Some(first) = self.application.first_of(command).await? else {
-            return Ok(None);
-        };
-        let scope = Self::scope();
-        scope.check(command, &first)?;
-        match first.stream().and_then(Id::of_stream) {
-            Some(id) => {
-                telemetry::count(telemetry::REPEATS);
-                Ok(Some(id))
-            }
-            None => Err(reused(command, &first, Some(&scope))),
-        }
+    fn named(&self) -> Option<&Named> {
+        self.named.as_ref()
+    }
+
+    /// The key is fresh, so a conflict is no race between commands.
+    fn retries_max(&self) -> u32 {
+        0
+    }
+
+    fn recognize(&mut self, first: &StoredEvent) -> bool {
+        let stream = first.stream();
+        self.created = stream.and_then(|it| Some((Id::of_stream(it)?, it.into())));
+        self.created.is_some()
+    }
+
+    /// Draws the key.
+    async fn read(&mut self, _: Need) -> Result<bool> {
+        self.application.register::<A>()?;
+        let id = Id::<A>::new(self.application.core.ids.next_id().into());
+        let stream = id.stream().into();
+        self.created = Some((id, stream));
+        Ok(true)
+    }
+
+    fn decide(&mut self) -> Result<Vec<A::Event>, ExecuteError<Infallible>> {
+        Ok(mem::take(&mut self.events))
+    }
+
+    fn encode(&mut self, events: Vec<A::Event>) -> Result<(Append, Vec<A::Event>)> {
+        let (id, scope) = self.named.as_ref().map(|it| (&it.id, &it.scope)).unzip();
+        let stream = self.stream();
+        let (new, events) = Stamp::new(self.application, id, scope).of_stream(stream, &events)?;
+        let condition = Condition::stream_read(Arc::clone(stream), None, None);
+        Ok((Append::of(new).condition(condition), events))
+    }
+
+    async fn remember(&mut self, events: Vec<A::Event>, _: Positions, last: Option<Checkpoint>) {
+        let (application, base) = (self.application, Folded::<A>::default());
+        application
+            .remember(self.stream(), base, &events, last)
+            .await;
     }
 }

@@ -5,23 +5,19 @@ use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tracing::Instrument;
-
+use super::command::{Command, Named, Need, boxed, run};
 use super::command_id::CommandId;
-use super::commit::repeated;
-use super::error::{Error, ExecuteError, Result};
-use super::execute::refused;
+use super::error::{ExecuteError, Result};
 use super::handle::{Application, yield_once};
 use super::model::{Model, Reach};
-use super::recorded::{Outcome, Recorded};
-use super::scope::{Scope, reused};
+use super::recorded::Recorded;
+use super::scope::Scope;
 use super::stamp::Stamp;
-use super::telemetry;
 use super::turns::{Overtaken, Turn, contended, contended_by};
 use crate::domain::Decision;
 use crate::mapping::AnyEvent;
 use crate::recording::{
-    Append, Appended, BoxFuture, Checkpoint, Condition, Conflict, Invalid, StoredEvent,
+    Append, BoxFuture, Checkpoint, Condition, Conflict, Invalid, Positions, StoredEvent,
 };
 
 /// A future that decides on a model. See [`Application::decide`].
@@ -133,262 +129,165 @@ where
         if let Some(fault) = fault {
             return Box::pin(async { Err(fault.into()) });
         }
-        Box::pin(run(application, model, decide, command).instrument(span))
+        let (state, place) = model.begin();
+        let mut decision = OverModel {
+            application,
+            named: None,
+            model,
+            decide,
+            state,
+            place,
+            turn: None,
+            overtaken: None,
+            decision: PhantomData,
+        };
+        decision.named = command.map(|id| Named {
+            id,
+            scope: Scope::of_conditions(&decision.conditions()),
+        });
+        boxed(async move { run(&mut decision).await }, span)
     }
 }
 
-async fn run<M, F, D>(
-    application: &Application,
+/// A decision over a model while it is executed.
+struct OverModel<'a, M: Model, F, D> {
+    application: &'a Application,
+    named: Option<Named>,
     model: M,
     decide: F,
-    command: Option<CommandId>,
-) -> Result<Recorded, ExecuteError<D::Refusal>>
+    state: M::State,
+    place: M::Place,
+    /// The turn that it takes, once it or another decision was overtaken on the same thing.
+    turn: Option<Arc<Turn>>,
+    overtaken: Option<Overtaken>,
+    decision: PhantomData<fn() -> D>,
+}
+
+impl<M, F, D> OverModel<'_, M, F, D>
 where
     M: Model,
     F: Fn(&M::State) -> D,
     D: Decision<AnyEvent>,
 {
-    if let Some(command) = &command {
-        command.check()?;
+    /// The conditions for a decision on what was read.
+    fn conditions(&self) -> Vec<Condition> {
+        conditions(&self.model, &self.place)
     }
-    application.before_command().await;
-    let (mut state, mut place) = model.begin();
-    let named = command.map(|command| Named {
-        scope: scope_of(&model, &place),
-        command,
-    });
-    let mut retries = 0;
-    let mut turn: Option<Arc<Turn>> = None;
-    let mut overtaken = None;
-    let mut reach = Reach::Cached;
-    loop {
-        if let Some(before) = application.decided_before(named.as_ref()).await? {
-            before.check(&model, &decide)?;
-            return Ok(before.recorded(application).await?);
+
+    fn decide_on(&self, state: &M::State) -> Result<Vec<AnyEvent>, D::Refusal> {
+        let mut events = Vec::new();
+        (self.decide)(state).decided(&mut events)?;
+        Ok(events)
+    }
+}
+
+impl<M, F, D> Command for OverModel<'_, M, F, D>
+where
+    M: Model,
+    F: Fn(&M::State) -> D + Send,
+    D: Decision<AnyEvent>,
+{
+    type Event = AnyEvent;
+    type Refusal = D::Refusal;
+    /// The append, which has the ids of the events, and the events as they will be read.
+    type Kept = (Append, Vec<AnyEvent>);
+
+    fn application(&self) -> &Application {
+        self.application
+    }
+
+    fn named(&self) -> Option<&Named> {
+        self.named.as_ref()
+    }
+
+    /// Compares the events that the type of the decision can have. A decision that reads nothing
+    /// depends on nothing, so it is made again and compared by the topic of its first event. The
+    /// content is not compared, because it may have a new id or time.
+    fn recognize(&mut self, first: &StoredEvent) -> bool {
+        let topic = first.topic();
+        let mut is_same = D::may_have(topic);
+        let (state, place) = self.model.begin();
+        if is_same && conditions(&self.model, &place).is_empty() {
+            // If it is refused now or has no events, its earlier events are unknown.
+            if let Some(event) = self
+                .decide_on(&state)
+                .ok()
+                .as_ref()
+                .and_then(|it| it.first())
+            {
+                is_same = event.event_type().has_topic(topic);
+            }
         }
-        let read = model.read_on(application, &mut state, &mut place, reach);
-        let mut is_one = read.await?.is_one();
-        // Whether the command id was looked up after the state was read.
-        let mut is_looked_up = named.is_none();
-        let events = loop {
-            match decide_on(&decide, &state, is_one) {
-                Some(Ok(events)) if !events.is_empty() => break events,
-                Some(Ok(_)) if is_looked_up => return Ok(Recorded::nothing(None, None)),
-                Some(Err(refusal)) if is_looked_up => return Err(refused(refusal)),
-                Some(_) | None => {}
+        is_same
+    }
+
+    async fn read(&mut self, need: Need) -> Result<bool> {
+        let (application, model) = (self.application, &self.model);
+        let (state, place) = (&mut self.state, &mut self.place);
+        let reach = match need {
+            Need::Cached | Need::Newer => Reach::Cached,
+            Need::Newest => Reach::Newest,
+            Need::One => {
+                application.read_as_one(model, state, place).await?;
+                return Ok(true);
             }
-            if !is_one {
-                application
-                    .read_as_one(&model, &mut state, &mut place)
-                    .await?;
-                is_one = true;
-                continue;
-            }
-            // The command may have nothing to do because a duplicate of it was already recorded.
-            if let Some(before) = application.decided_before(named.as_ref()).await? {
-                before.check(&model, &decide)?;
-                return Ok(before.recorded(application).await?);
-            }
-            is_looked_up = true;
         };
-        let mut conditions = Vec::new();
-        model.conditions(&place, &mut conditions);
-        if turn.is_none() {
-            let turns = &application.core.turns;
-            let mut conditions = conditions.iter();
-            turn = conditions.find_map(|it| turns.of_overtaken(|| contended_by(it)));
-            if turn.is_some() {
+        let read_to = model.read_on(application, state, place, reach).await?;
+        Ok(read_to.is_one())
+    }
+
+    fn decide(&mut self) -> Result<Vec<AnyEvent>, ExecuteError<D::Refusal>> {
+        self.decide_on(&self.state).map_err(ExecuteError::Refused)
+    }
+
+    async fn turn(&mut self) -> Option<Arc<Turn>> {
+        let turns = &self.application.core.turns;
+        if self.turn.is_none() && turns.are_used() {
+            let of_overtaken = |it: &Condition| turns.of_overtaken(|| contended_by(it));
+            self.turn = self.conditions().iter().find_map(of_overtaken);
+            if self.turn.is_some() {
                 // Commands that were just woken get the turn first.
                 yield_once().await;
             }
         }
-        let committed = match &turn {
-            None => {
-                application
-                    .commit_any(events, conditions, named.clone())
-                    .await
-            }
-            Some(turn) => {
-                let (owned, named) = (application.clone(), named.clone());
-                let work = || async move { owned.commit_any(events, conditions, named).await };
-                match turn.take(work) {
-                    Ok(taken) => taken.await,
-                    Err(other) => {
-                        other.await;
-                        continue;
-                    }
-                }
-            }
-        };
-        let (conflict, contended) = match committed? {
-            Ok((recorded, events)) => {
-                if recorded.outcome == Outcome::Recorded {
-                    model.remember(application, &state, &place, &events).await;
-                    application.after_commit().await;
-                    return Ok(recorded);
-                }
-                // Events with the same ids existed already: those of this command, or of another
-                // one.
-                if let Some(before) = application.decided_before(named.as_ref()).await? {
-                    before.check(&model, &decide)?;
-                }
-                return Ok(recorded);
-            }
-            Err(beaten) => beaten,
-        };
-        if retries == application.core.retries {
-            let Some(before) = application.decided_before(named.as_ref()).await? else {
-                return Err(conflict.into());
-            };
-            before.check(&model, &decide)?;
-            return Ok(before.recorded(application).await?);
-        }
-        retries += 1;
-        let turn = turn.get_or_insert_with(|| application.core.turns.of(contended));
-        overtaken.get_or_insert_with(|| Overtaken::new(turn));
-        turn.wait().await;
-        reach = Reach::Newest;
-        telemetry::count(telemetry::RETRIES);
+        self.turn.clone()
+    }
+
+    fn encode(&mut self, events: Vec<AnyEvent>) -> Result<(Append, (Append, Vec<AnyEvent>))> {
+        let (id, scope) = self.named.as_ref().map(|it| (&it.id, &it.scope)).unzip();
+        let (new, events) = Stamp::new(self.application, id, scope).of_any(&events)?;
+        let append = Append::of(new).conditions(one_a_stream(self.conditions()));
+        Ok((append.clone(), (append, events)))
+    }
+
+    async fn remember(
+        &mut self,
+        (append, events): (Append, Vec<AnyEvent>),
+        positions: Positions,
+        _: Option<Checkpoint>,
+    ) {
+        let ids = append.new_events().iter().map(|event| event.id);
+        let checkpoints = positions.iter().zip(ids);
+        let checkpoints = checkpoints.map(|(position, event_id)| Checkpoint { position, event_id });
+        let events: Vec<_> = events.into_iter().zip(checkpoints).collect();
+        let (state, place) = (&self.state, &self.place);
+        let remembered = self.model.remember(self.application, state, place, &events);
+        remembered.await;
+    }
+
+    fn overtaken(&mut self, conflict: &Conflict) -> Option<Arc<Turn>> {
+        let contended = contended(conflict, &one_a_stream(self.conditions()));
+        let turns = &self.application.core.turns;
+        let turn = self.turn.get_or_insert_with(|| turns.of(contended));
+        self.overtaken.get_or_insert_with(|| Overtaken::new(turn));
+        Some(Arc::clone(turn))
     }
 }
 
-/// What was recorded under a command id.
-struct Before<'a> {
-    named: &'a Named,
-    first: StoredEvent,
-}
-
-impl Before<'_> {
-    /// Checks that this decision recorded it, as far as that can be known: by the events that the
-    /// type of the decision can have. A decision that reads nothing depends on nothing, so it is
-    /// made again and compared by the topic of its first event. The content is not compared,
-    /// because it may have a new id or time.
-    fn check<M, F, D>(&self, model: &M, decide: &F) -> Result<()>
-    where
-        M: Model,
-        F: Fn(&M::State) -> D,
-        D: Decision<AnyEvent>,
-    {
-        let topic = self.first.topic();
-        let mut is_same = D::may_have(topic);
-        let (state, place) = model.begin();
-        let mut conditions = Vec::new();
-        model.conditions(&place, &mut conditions);
-        if is_same && conditions.is_empty() {
-            let mut events = Vec::new();
-            let decided = decide(&state).decided(&mut events);
-            // If it is refused now or has no events, its earlier events are unknown.
-            if let (Ok(()), Some(event)) = (decided, events.first()) {
-                is_same = event.event_type().has_topic(topic);
-            }
-        }
-        match is_same {
-            true => Ok(()),
-            false => Err(reused(&self.named.command, &self.first, None)),
-        }
-    }
-
-    async fn recorded(&self, application: &Application) -> Result<Recorded> {
-        let last = match self.first.place().count {
-            1 => None,
-            count => {
-                let id = self.named.command.event_id(u64::from(count) - 1);
-                application.core.recorder.event(id).await?
-            }
-        };
-        telemetry::count(telemetry::REPEATS);
-        let last = last.as_ref().unwrap_or(&self.first);
-        Ok(repeated(&self.first, Some(last), None, None))
-    }
-}
-
-/// Decides on a state. Returns `None` if the result has no events and the states are not known to
-/// be as of one newest state of the log: they may be old, or may never have existed together.
-fn decide_on<S, D: Decision<AnyEvent>>(
-    decide: impl Fn(&S) -> D,
-    state: &S,
-    is_one: bool,
-) -> Option<Result<Vec<AnyEvent>, D::Refusal>> {
-    let mut events = Vec::new();
-    let decided = decide(state).decided(&mut events);
-    let is_final = is_one || (decided.is_ok() && !events.is_empty());
-    is_final.then(|| decided.map(|()| events))
-}
-
-/// A command id and its scope.
-#[derive(Clone)]
-struct Named {
-    command: CommandId,
-    scope: Scope,
-}
-
-/// The scope of a decision over a model, as far as it is known before anything is read.
-fn scope_of<M: Model>(model: &M, place: &M::Place) -> Scope {
+fn conditions<M: Model>(model: &M, place: &M::Place) -> Vec<Condition> {
     let mut conditions = Vec::new();
     model.conditions(place, &mut conditions);
-    Scope::of_conditions(&conditions)
-}
-
-/// The result of committing a decision: what was recorded, or the conflict and what was contended.
-type Committed = std::result::Result<(Recorded, Vec<(AnyEvent, Checkpoint)>), (Conflict, u64)>;
-
-impl Application {
-    /// Returns what was recorded under this command id, if there is one, by a command with the same
-    /// scope.
-    async fn decided_before<'a>(&self, named: Option<&'a Named>) -> Result<Option<Before<'a>>> {
-        let Some(named) = named else {
-            return Ok(None);
-        };
-        let Some(first) = self.first_of(&named.command).await? else {
-            return Ok(None);
-        };
-        named.scope.check(&named.command, &first)?;
-        Ok(Some(Before { named, first }))
-    }
-
-    /// Records events of any types under conditions. Returns them as they will be read, with their
-    /// checkpoints, or the conflict and what was contended.
-    async fn commit_any(
-        &self,
-        events: Vec<AnyEvent>,
-        conditions: Vec<Condition>,
-        named: Option<Named>,
-    ) -> Result<Committed> {
-        let (command, scope) = match &named {
-            Some(Named { command, scope }) => (Some(command), Some(scope)),
-            None => (None, None),
-        };
-        let (new, events) = Stamp::new(self, command, scope).of_any(&events)?;
-        let append = Append::of(new).conditions(one_a_stream(conditions));
-        let sent = append.clone();
-        match self.settle_new(append, command).await {
-            Ok(appended) => {
-                let positions = appended.positions();
-                let ids = sent.new_events().iter().map(|event| event.id);
-                let checkpoints = positions
-                    .iter()
-                    .zip(ids)
-                    .map(|(position, event_id)| Checkpoint { position, event_id });
-                let events: Vec<_> = events.into_iter().zip(checkpoints).collect();
-                let recorded = Recorded {
-                    stream: None,
-                    version: None,
-                    positions,
-                    checkpoint: events.last().map(|(_, checkpoint)| *checkpoint),
-                    outcome: match (appended, command) {
-                        (Appended::Repeated(_), Some(_)) => Outcome::Repeated,
-                        _ => Outcome::Recorded,
-                    },
-                };
-                Ok(Ok((recorded, events)))
-            }
-            Err(Error::Conflict(conflict)) => {
-                let contended = contended(&conflict, sent.all_conditions());
-                Ok(Err((conflict, contended)))
-            }
-            Err(error) => Err(error),
-        }
-    }
+    conditions
 }
 
 /// Removes further conditions on a stream that already has one, from models that read it twice. The

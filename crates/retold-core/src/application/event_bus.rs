@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::command_id::EventIds;
 use super::error::{Error, Result};
 use super::handle::Application;
 use super::limits::PUBLICATIONS_KEPT;
@@ -137,7 +138,9 @@ async fn record(
 ) -> Result<(Option<Checkpoint>, Vec<AnyEvent>)> {
     let (new, read_back) = Stamp::new(application, None, None).of_any(events)?;
     let last = new.last().map(|event| event.id);
-    let appended = application.settle_new(Append::of(new), None).await?;
+    let appended = application
+        .settle_new(Append::of(new), EventIds::Fresh)
+        .await?;
     let checkpoint = |(position, event_id)| Checkpoint { position, event_id };
     let checkpoint = appended.positions().last().zip(last).map(checkpoint);
     Ok((checkpoint, read_back))

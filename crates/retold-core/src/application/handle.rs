@@ -10,7 +10,7 @@ use std::time::Instant;
 use tracing::Instrument;
 
 use super::cache::Cache;
-use super::command_id::CommandId;
+use super::command_id::EventIds;
 use super::conductor::Conductor;
 use super::error::{Error, Result};
 use super::lanes::Lanes;
@@ -223,20 +223,16 @@ impl Application {
         Ok(appended)
     }
 
-    /// As [`settle`](Self::settle), for the events of a command that was just decided. Without a
-    /// command id their ids are fresh, so only an attempt of the same call can have recorded them.
-    pub(super) async fn settle_new(
-        &self,
-        append: Append,
-        command: Option<&CommandId>,
-    ) -> Result<Appended> {
+    /// As [`settle`](Self::settle), for events that were just decided. If their ids are fresh, only
+    /// an attempt of the same call can have recorded them.
+    pub(super) async fn settle_new(&self, append: Append, ids: EventIds) -> Result<Appended> {
         let mut sent = self.send(append).await;
         if let Err(Error::OutcomeUnknown { is_repeatable, .. }) = &mut sent {
             // Without a command id, repeating the command would make another append.
-            *is_repeatable = command.is_some();
+            *is_repeatable = ids == EventIds::OfCommand;
         }
         match sent? {
-            (Appended::Repeated(positions), None) if command.is_none() => {
+            (Appended::Repeated(positions), None) if ids == EventIds::Fresh => {
                 Err(Error::invalid(format!(
                     "nothing was recorded: the id source returned ids that events in {:?} from \
                      position {} already have; two sources with the same seed must not serve one \

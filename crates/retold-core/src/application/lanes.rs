@@ -30,6 +30,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 
 use super::cache::Folded;
+use super::command_id::EventIds;
 use super::error::{Error, Result};
 use super::limits::LANE_APPENDS_MAX;
 use crate::domain::Aggregate;
@@ -212,7 +213,7 @@ impl<A: Aggregate> LaneState<A> {
             last: Some(offer.last),
             sent: Some(offer.sent.clone()),
             length: seen.length + 1,
-            is_firm: !offer.is_named,
+            is_firm: offer.ids == EventIds::Fresh,
         });
     }
 
@@ -248,8 +249,7 @@ pub(super) struct Offer<A> {
     pub(super) next: Folded<A>,
     /// Id of the append's last event.
     pub(super) last: EventId,
-    /// Whether its command has an id.
-    is_named: bool,
+    ids: EventIds,
     /// The recorder's result, or its panic; `None` before that.
     pub(super) answer: Answer,
 }
@@ -263,7 +263,7 @@ impl<A: Aggregate> Offer<A> {
         seen: &Seen<A>,
         next: Folded<A>,
         last: EventId,
-        is_named: bool,
+        ids: EventIds,
         sending: impl Future<Output = Result<Appended>> + Send + 'static,
     ) -> Self {
         let answer = Answer::default();
@@ -274,7 +274,7 @@ impl<A: Aggregate> Offer<A> {
                 Ok(Ok(Appended::Recorded(_))) => Fate::Recorded,
                 // An earlier attempt of the same call was recorded; with a command id it may also
                 // be an earlier request.
-                Ok(Ok(Appended::Repeated(_))) if !is_named => Fate::Recorded,
+                Ok(Ok(Appended::Repeated(_))) if ids == EventIds::Fresh => Fate::Recorded,
                 Ok(Err(Error::Conflict(Conflict::Stream { .. }))) => match before {
                     None => Fate::Overtaken,
                     Some(before) => match before.await {
@@ -292,7 +292,7 @@ impl<A: Aggregate> Offer<A> {
             sent,
             next,
             last,
-            is_named,
+            ids,
             answer,
         }
     }

@@ -245,11 +245,8 @@ impl<A: Aggregate> Model for Id<A> {
         let cached = application.core.cache.peek::<A>(&stream);
         let base = cached.filter(|it| StreamPlace::of(it) == *place);
         let base = base.unwrap_or_else(|| place.folded(state));
-        let folded = application.core.cache.advance(&stream, base, own, last);
         Box::pin(async move {
-            application
-                .take_snapshot_if_due(&stream, place.version, &folded)
-                .await;
+            application.remember(&stream, base, own, last).await;
         })
     }
 }

@@ -131,21 +131,23 @@ impl Application {
         stream: &Arc<str>,
     ) -> Result<(Folded<A>, Option<Checkpoint>)> {
         let cached = self.core.cache.get(stream);
-        self.read_on_from(stream, cached).await
+        self.load_from(stream, cached).await
     }
 
     /// Returns the newest state of a stream, for a command that has already used the cache.
     pub(super) async fn load_again<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
         let cached = self.core.cache.peek(stream);
-        Ok(self.read_on_from(stream, cached).await?.0)
+        Ok(self.load_from(stream, cached).await?.0)
     }
 
-    async fn read_on_from<A: Aggregate>(
+    /// Returns the newest state of a stream, and the head of the log at that read, from a state that
+    /// is known.
+    pub(super) async fn load_from<A: Aggregate>(
         &self,
         stream: &Arc<str>,
-        cached: Option<Folded<A>>,
+        known: Option<Folded<A>>,
     ) -> Result<(Folded<A>, Option<Checkpoint>)> {
-        match cached {
+        match known {
             Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
                 Ok(head) => Ok((folded, head)),
                 Err(error @ Error::Diverged { .. }) => {

@@ -9,7 +9,7 @@ use super::repository::absent;
 use super::telemetry;
 use crate::domain::{Aggregate, Id, SnapshotRule};
 use crate::mapping::check_round_trip;
-use crate::recording::{StoredSnapshot, Version};
+use crate::recording::{Checkpoint, StoredSnapshot, Version};
 
 impl Application {
     /// Takes a snapshot of the aggregate's current state, and returns its version.
@@ -54,6 +54,21 @@ impl Application {
     pub async fn drop_snapshots<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<()> {
         let stream = id.into().stream();
         Ok(self.core.recorder.drop_snapshots(&stream).await?)
+    }
+
+    /// Applies events that were just recorded to the state that they were decided on, caches the
+    /// result, and takes a snapshot if one is due. `last` is the checkpoint of the last event.
+    pub(super) async fn remember<'e, A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        base: Folded<A>,
+        events: impl IntoIterator<Item = &'e A::Event>,
+        last: Option<Checkpoint>,
+    ) -> Folded<A> {
+        let before = base.version;
+        let folded = self.core.cache.advance(stream, base, events, last);
+        self.take_snapshot_if_due(stream, before, &folded).await;
+        folded
     }
 
     /// Takes a snapshot if the events after `before` made one due. A failure is logged and does not

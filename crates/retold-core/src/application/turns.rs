@@ -33,6 +33,11 @@ pub(super) struct Turns {
 }
 
 impl Turns {
+    /// Returns whether a command was ever overtaken.
+    pub(super) fn are_used(&self) -> bool {
+        self.turns.get().is_some()
+    }
+
     /// Returns the turn of the decisions that were overtaken on the same thing, if some of them are
     /// still pending.
     pub(super) fn of_overtaken(&self, contended: impl FnOnce() -> u64) -> Option<Arc<Turn>> {
@@ -112,8 +117,8 @@ impl Turn {
         W: Future<Output = T> + Send + 'static,
     {
         let mut held = lock(&self.work);
-        if let Some(other) = held.as_ref().filter(|it| it.peek().is_none()) {
-            return Err(Other(self.held(other.clone())));
+        if let Some(other) = self.other(&held) {
+            return Err(other);
         }
         let work = work();
         let outcome = Outcome::default();
@@ -131,12 +136,23 @@ impl Turn {
         })
     }
 
-    /// Waits until the turn is free.
-    pub(super) async fn wait(self: &Arc<Self>) {
-        let held = lock(&self.work).clone();
-        if let Some(work) = held {
-            Other(self.held(work)).await;
+    /// Waits until the turn is free. Returns whether it was taken.
+    pub(super) async fn wait(self: &Arc<Self>) -> bool {
+        let other = self.other(&lock(&self.work));
+        match other {
+            Some(other) => {
+                other.await;
+                true
+            }
+            None => false,
         }
+    }
+
+    /// Returns the work that holds the turn. The turn is locked, so that no reference to the work is
+    /// created while another one finds that it is the last.
+    fn other(self: &Arc<Self>, held: &Option<Work>) -> Option<Other> {
+        let work = held.as_ref().filter(|it| it.peek().is_none())?;
+        Some(Other(self.held(work.clone())))
     }
 
     fn held(self: &Arc<Self>, work: Work) -> Held {

@@ -8,6 +8,7 @@
 mod accounts;
 mod awaited_handlers;
 mod broken_recorders;
+mod damaged_ids;
 mod decide;
 mod dogs;
 mod duplicates;

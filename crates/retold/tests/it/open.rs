@@ -88,19 +88,13 @@ async fn opening_for_reading_creates_no_file() {
 
 #[tokio::test]
 async fn an_unknown_url_is_refused_with_the_known_forms() {
-    let error = Application::open("school", "dogs.db")
-        .await
-        .err()
-        .unwrap();
+    let error = Application::open("school", "dogs.db").await.err().unwrap();
     assert!(matches!(error, Error::Invalid(_)));
     assert!(
         error.to_string().contains("write sqlite:dogs.db"),
         "{error}"
     );
 
-    let error = Application::open("", "memory:x")
-        .await
-        .err()
-        .unwrap();
+    let error = Application::open("", "memory:x").await.err().unwrap();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
 }
