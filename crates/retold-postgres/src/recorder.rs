@@ -30,7 +30,8 @@ const HEAD: &str = "SELECT position, head_id, append_count, topic_count FROM \"r
 const TOPICS: &str = "SELECT t.* FROM \"retold\".log l
     LEFT JOIN LATERAL \"retold\".topics(l.key, $2, $3) t ON true WHERE l.key = $1 AND l.id = $4";
 const STREAMS: &str = "SELECT s.stream_name, s.last_version FROM \"retold\".log l
-    LEFT JOIN LATERAL \"retold\".streams(l.key, $2, $3, $4) s ON true WHERE l.key = $1 AND l.id = $5";
+    LEFT JOIN LATERAL \"retold\".streams(l.key, $2, $3, $4) s ON true
+    WHERE l.key = $1 AND l.id = $5";
 
 /// A log as one handle opened it.
 pub(crate) struct PostgresRecorder {

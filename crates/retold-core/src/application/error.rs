@@ -70,10 +70,10 @@ pub enum Error {
     /// copy. Data derived from that read may refer to events that no longer exist. Find out what
     /// happened, and start again from the first event or from a checkpoint that the log has.
     #[error(
-        "the log {log:?} has diverged: {checkpoint} was read from it, but {}; it was cut, replaced, or \
-         restored from an older copy since. Compare it with the restored copy; then start again: \
-         reset a follower (`retold follower reset`), rebuild a view, open an outbox with another \
-         name, or read after a checkpoint that the log has",
+        "the log {log:?} has diverged: {checkpoint} was read from it, but {}; it was cut, \
+         replaced, or restored from an older copy since. Compare it with the restored copy; then \
+         start again: reset a follower (`retold follower reset`), rebuild a view, open an outbox \
+         with another name, or read after a checkpoint that the log has",
         found_there(checkpoint, found)
     )]
     Diverged {

@@ -262,23 +262,18 @@ impl Batch {
             .fold(append, Append::processed_range)
     }
 
-    /// Returns the last event of the batch in this stream.
-    fn last_of(&self, stream: &Arc<str>, positions: Positions) -> Option<Checkpoint> {
-        let events = positions.iter().zip(&self.events);
-        let own = events.filter(|(_, event)| event.stream.as_ref() == Some(stream));
-        own.last().map(|(position, event)| Checkpoint {
-            position,
-            event_id: event.id,
-        })
-    }
-
     /// Puts the states of changed aggregates into the application's cache, now that they are
     /// recorded at these positions. The next read of each proves it by its last event.
     pub(crate) async fn keep_drafts(&self, application: &Application, positions: Positions) {
+        let mut last_events = HashMap::new();
+        for (position, event) in positions.iter().zip(&self.events) {
+            let event_id = event.id;
+            last_events.insert(event.stream.as_ref(), Checkpoint { position, event_id });
+        }
         for stream in self.written.keys() {
             match self.drafts.get(stream) {
                 Some(draft) => {
-                    let last = self.last_of(stream, positions);
+                    let last = last_events.get(&Some(stream)).copied();
                     draft.keep(application, stream, last).await;
                 }
                 // It was written without being folded, so the cached state is older.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::BoxError;
-use super::handler::{AsyncViewKind, AtOnce, Awaited, HandleView, SyncViewKind, ViewKind};
+use super::handler::{AsyncViewKind, AtOnce, Awaited, HandleView, Handled, SyncViewKind, ViewKind};
 use super::handling::Handling;
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use crate::application::Logged;
@@ -145,7 +145,7 @@ impl<K: ViewKind> Projection<K> {
     /// applies to the event.
     pub fn on<E: Event>(
         self,
-        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
+        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Handled
         + Send
         + Sync
         + 'static,

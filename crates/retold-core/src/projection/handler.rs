@@ -47,6 +47,9 @@ pub trait AsyncViewKind: ViewKind<Handler = Awaited<Self>> {}
 #[diagnostic::do_not_recommend]
 impl<K: ViewKind<Handler = Awaited<K>>> AsyncViewKind for K {}
 
+/// The result of a handler.
+pub(super) type Handled = Result<(), BoxError>;
+
 type Act<K> = Box<
     dyn for<'a, 'b> Fn(
             &'a mut <K as ViewKind>::Target<'b>,
@@ -62,7 +65,7 @@ pub struct AtOnce<K: ViewKind>(Act<K>);
 
 impl<K: ViewKind> AtOnce<K> {
     pub(crate) fn new<E: Event>(
-        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
+        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Handled
         + Send
         + Sync
         + 'static,

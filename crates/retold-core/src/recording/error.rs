@@ -39,8 +39,8 @@ pub enum RecordError {
     /// The log no longer has the event after which the read should begin: it was replaced,
     /// truncated, or restored from an older copy. Nothing was read or written.
     #[error(
-        "the log {log:?} has diverged: {checkpoint} was read from it, but {}; it was cut, replaced, or \
-         restored from an older copy since",
+        "the log {log:?} has diverged: {checkpoint} was read from it, but {}; it was cut, \
+         replaced, or restored from an older copy since",
         found_there(checkpoint, found)
     )]
     Diverged {
@@ -139,7 +139,8 @@ impl RecordError {
 pub enum Conflict {
     /// A processed range does not begin where the previous one of its follower and upstream ended.
     #[error(
-        "the processed range of {follower} over the log {upstream} does not begin at its checkpoint, {}",
+        "the processed range of {follower} over the log {upstream} does not begin at its \
+         checkpoint, {}",
         or_none(checkpoint)
     )]
     Checkpoint {

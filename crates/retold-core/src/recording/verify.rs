@@ -573,7 +573,7 @@ impl Verification<'_> {
                 if recorded.head < last_head {
                     self.report.note(
                         &place,
-                        "the log's head before it is lower than that before the previous processed range",
+                        "the log's head before it is lower than that before the previous range",
                     );
                 }
                 last_head = recorded.head;

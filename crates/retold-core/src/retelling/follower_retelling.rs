@@ -421,7 +421,8 @@ impl Walk {
         let place = self.places.get(&range.upstream).copied();
         if place != Some(range.after) {
             let what = format!(
-                "a processed range over the log {} begins after {}, but the last covered position is {}",
+                "a processed range over the log {} begins after {}, but the last covered \
+                 position is {}",
                 range.upstream,
                 Position::number(range.after),
                 place.map_or("none".into(), |it| Position::number(it).to_string()),

@@ -56,8 +56,8 @@ caught! {
     names_that_are_cut_are_caught: NamesCut => limits_are_enforced;
     a_log_born_by_a_reader_is_caught: ReaderBears => unknown_is_empty;
     a_checkpoint_that_is_not_proven_is_caught: CheckpointUnproven => a_read_proves_its_place;
-    a_checkpoint_that_is_proven_by_its_position_is_caught: CheckpointByPosition => a_read_proves_its_place;
-    a_checkpoint_of_a_stream_that_is_not_proven_is_caught: StreamCheckpointUnproven => a_read_proves_its_place;
+    a_checkpoint_proven_by_its_position_is_caught: CheckpointByPosition => a_read_proves_its_place;
+    an_unproven_checkpoint_of_a_stream_is_caught: StreamUnproven => a_read_proves_its_place;
     a_log_that_is_opened_by_its_name_is_caught: LogByName => a_recorder_never_serves_another_log;
     unchecked_events_of_streams_are_caught: EventsUnchecked => append_checks_the_events_of_streams;
     a_match_of_the_first_item_is_caught: FirstItemFirst => memory_is_the_model;

@@ -176,7 +176,7 @@ async fn a_checkpoint_of_another_history_is_reported() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, Error::Diverged { checkpoint, found: Some(_), .. } if *checkpoint == foreign)
+        matches!(&error, Error::Diverged { checkpoint: it, found: Some(_), .. } if *it == foreign)
     );
     assert!(error.to_string().contains("has diverged"), "{error}");
 

@@ -94,7 +94,8 @@ const MATCHES_FORWARD: &str = page!(
     "$11",
     "u.position = $2",
     "u.position = $12",
-    "(SELECT DISTINCT m.position FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
+    "(SELECT DISTINCT m.position
+         FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
          AS i (start, streams, topics, tags),
      LATERAL \"retold\".matches($1, ($10::text[])[i.start:i.start + i.streams - 1],
          ($10::text[])[i.start + i.streams:i.start + i.streams + i.topics - 1],
@@ -108,7 +109,8 @@ const MATCHES_BACKWARD: &str = page!(
     "$11",
     "u.position = $2",
     "u.position = $12",
-    "(SELECT DISTINCT m.position FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
+    "(SELECT DISTINCT m.position
+         FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
          AS i (start, streams, topics, tags),
      LATERAL \"retold\".matches($1, ($10::text[])[i.start:i.start + i.streams - 1],
          ($10::text[])[i.start + i.streams:i.start + i.streams + i.topics - 1],

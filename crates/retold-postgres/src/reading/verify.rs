@@ -52,8 +52,10 @@ const BLOCKS: &str = "SELECT p.log, p.kind, p.name, p.block,
     p.bits = \"retold\".presence_bits(p.log, p.kind, p.name, p.block),
     p.block = 0 OR EXISTS (SELECT FROM \"retold\".presence b WHERE b.log = p.log AND b.kind = p.kind
         AND b.name = p.name AND b.block = p.block - 1)
-    FROM (SELECT * FROM \"retold\".presence a WHERE (a.log, a.kind, a.name, a.block) > ($1, $2, $3, $4)
-        ORDER BY a.log, a.kind, a.name, a.block LIMIT 64) p ORDER BY p.log, p.kind, p.name, p.block";
+    FROM (SELECT * FROM \"retold\".presence a
+        WHERE (a.log, a.kind, a.name, a.block) > ($1, $2, $3, $4)
+        ORDER BY a.log, a.kind, a.name, a.block LIMIT 64) p
+    ORDER BY p.log, p.kind, p.name, p.block";
 
 /// Checks the schema. Returns the problems found, at most [`FINDINGS_MAX`].
 ///

@@ -90,7 +90,8 @@ fn a_store_moves_by_logical_replication() {
             .await
             .unwrap();
         let subscribe = format!(
-            "CREATE SUBSCRIPTION moving CONNECTION 'host=127.0.0.1 port={} user=retold dbname=postgres'
+            "CREATE SUBSCRIPTION moving
+             CONNECTION 'host=127.0.0.1 port={} user=retold dbname=postgres'
              PUBLICATION moving WITH (create_slot = false)",
             server.port()
         );

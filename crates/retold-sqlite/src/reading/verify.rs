@@ -62,7 +62,8 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
         "ids",
     ),
     (
-        "SELECT 'processed range ' || (stretch.seq & 1099511627775), 'its follower is not one of its log'
+        "SELECT 'processed range ' || (stretch.seq & 1099511627775),
+             'its follower is not one of its log'
          FROM stretch LEFT JOIN follower ON follower.key = stretch.follower
          WHERE follower.log IS NOT stretch.seq >> 40",
         "processed ranges against followers",

@@ -33,6 +33,48 @@ const UNDONE: [&str; 6] = [
 /// Calls that make a test wait for time to pass.
 const SLEEPS: [&str; 2] = [concat!("thread::", "sleep("), concat!("time::", "sleep(")];
 
+/// Widest line, in characters; rustfmt's limit, which it does not enforce in comments and strings.
+const LINE_WIDTH_MAX: usize = 100;
+
+/// The expected text of failed assertions, where a line shows two events side by side.
+const WIDE_LINES: (&str, &str) = ("crates/retold-core/tests/it/test_kit.rs", ">  1. ");
+
+#[test]
+fn lines_fit_the_width() {
+    let texts = texts_below(&root(), &[".rs", ".sql", ".md", ".sh"]);
+    assert!(texts.len() > 20, "the texts were not found");
+    assert_none(&wide_lines(&texts));
+}
+
+/// Rows of tables cannot be wrapped.
+fn wide_lines(texts: &BTreeMap<String, String>) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (path, text) in texts {
+        for (number, line) in (1..).zip(text.lines()) {
+            let content = line
+                .trim_start()
+                .trim_start_matches(['/', '!'])
+                .trim_start();
+            let may_be_wide = content.starts_with('|')
+                || (path == WIDE_LINES.0 && line.starts_with(WIDE_LINES.1));
+            let width = line.chars().count();
+            if width > LINE_WIDTH_MAX && !may_be_wide {
+                errors.push(format!("{path}:{number}: has {width} characters"));
+            }
+        }
+    }
+    errors
+}
+
+#[test]
+fn a_wide_line_is_found() {
+    let wide = "x".repeat(LINE_WIDTH_MAX + 1);
+    let fits = "\u{e9}".repeat(LINE_WIDTH_MAX);
+    let text = format!("//! | {wide} |\n{fits}\n{wide}\n");
+    let texts = BTreeMap::from([("a.rs".to_owned(), text)]);
+    assert_eq!(wide_lines(&texts), ["a.rs:3: has 101 characters"]);
+}
+
 #[test]
 fn sources_say_what_they_are_and_are_done() {
     let sources = texts_below(&root(), &[".rs"]);

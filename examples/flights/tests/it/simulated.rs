@@ -29,7 +29,8 @@ const THREADS: u64 = 2;
 /// Two late aircraft, so that the next leg of each is at risk: one departs on time nevertheless,
 /// the other is canceled.
 const ROWS: &str = "\
-year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,minute,time_hour
+year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,\
+flight,tailnum,origin,dest,air_time,minute,time_hour
 2013,1,1,600,500,60,700,600,60,UA,1,N1,EWR,BOS,40,0,2013-01-01T10:00:00Z
 2013,1,1,929,929,0,1130,1030,60,UA,2,N1,EWR,BOS,40,29,2013-01-01T14:00:00Z
 2013,1,1,600,500,60,700,600,60,B6,1,N2,JFK,BOS,40,0,2013-01-01T10:00:00Z

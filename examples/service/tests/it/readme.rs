@@ -84,7 +84,8 @@ async fn the_lines_of_the_readme_work() {
         client.get("/health/ready").await.status == 200
     })
     .await;
-    let lines: Vec<_> = README
+    let joined = README.replace("\\\n    ", "");
+    let lines: Vec<_> = joined
         .lines()
         .filter(|it| it.starts_with("curl "))
         .collect();

@@ -143,7 +143,8 @@ impl Feeder {
             tokio::select! {
                 joined = &mut joining, if cluster.is_none() => {
                     let joined = joined.map_err(|error| CommandFailure::Failed(error.to_string()))?;
-                    cluster = Some(joined.map_err(|error| CommandFailure::Failed(error.to_string()))?);
+                    let failed = |error: JoinError| CommandFailure::Failed(error.to_string());
+                    cluster = Some(joined.map_err(failed)?);
                 }
                 line = input.next_line(), if !is_over => match line? {
                     Some(line) => self.begin(&line, &mut tasks)?,

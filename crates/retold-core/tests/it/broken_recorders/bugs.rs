@@ -145,9 +145,9 @@ impl Bug for CheckpointByPosition {
 
 /// Rule 20: in a stream, the checkpoint to read after is treated as a version.
 #[derive(Default)]
-pub(super) struct StreamCheckpointUnproven;
+pub(super) struct StreamUnproven;
 
-impl Bug for StreamCheckpointUnproven {
+impl Bug for StreamUnproven {
     async fn read_stream(&self, log: &Log, mut read: StreamRead) -> Result<Page> {
         read.after_checkpoint = Option::None;
         log.read_stream(read).await

@@ -27,7 +27,10 @@ macro_rules! event {
 }
 
 macro_rules! events {
-    ($name:ident { $($variant:ident { $field:ident: $type:ty }),+ $(,)? }, $tag:literal, $($unit:ident),*) => {
+    (
+        $name:ident { $($variant:ident { $field:ident: $type:ty }),+ $(,)? },
+        $tag:literal, $($unit:ident),*
+    ) => {
         /// An enum of events.
         #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
         #[event(tags = no_tags)]

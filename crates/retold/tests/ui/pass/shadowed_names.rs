@@ -113,10 +113,9 @@ enum Joined {
     r#struct(named::r#struct),
 }
 
-#[derive(
-    ::core::fmt::Debug, ::core::default::Default, ::core::clone::Clone, ::retold::prelude::Aggregate,
-)]
+#[derive(::retold::prelude::Aggregate)]
 #[aggregate(event = Joined, key = A)]
+#[derive(::core::fmt::Debug, ::core::default::Default, ::core::clone::Clone)]
 struct Aggregate {
     count: u32,
 }
