@@ -43,8 +43,8 @@ pub use self::follower::{Follower, OnFailure, Start};
 pub use self::follower_event::{
     FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingCheckpoint, follower_stream,
 };
+pub(crate) use self::follower_record::SystemNames;
 pub use self::follower_record::{FollowerRecord, Partitioning};
-pub(crate) use self::follower_record::{SystemNames, parts_of};
 pub use self::operating::FollowerOperator;
 pub use self::outbox::Outbox;
 pub(crate) use self::outbox::{check_outbox_name, is_outbox};

@@ -109,13 +109,14 @@ impl FollowerRecord {
     /// processed ranges are recorded. If there is a single partition, the key contains no partition
     /// number.
     pub fn key(&self, partition: u32) -> FollowerKey {
-        follower_key(&self.name, self.generation, self.partitions, partition)
+        let partition = (self.partitions > 1).then_some(partition);
+        FollowerKey::of(&self.name, self.generation, partition)
     }
 
     /// Returns the key from which ids of effects are derived. It has no partition, and stays the
     /// same when the follower is split.
     pub fn key_of_ids(&self) -> FollowerKey {
-        FollowerKey::new(format!("{}@{}", self.name, self.generation_of_ids))
+        FollowerKey::of(&self.name, self.generation_of_ids, None)
     }
 
     /// Returns the first parked event of this stream, which holds back those after it, if there is
@@ -253,26 +254,6 @@ impl FollowerRecord {
             }
         }
     }
-}
-
-/// Returns the key of a partition of a generation with this many partitions.
-pub(crate) fn follower_key(
-    name: &str,
-    generation: u64,
-    partitions: u32,
-    partition: u32,
-) -> FollowerKey {
-    FollowerKey::new(match partitions {
-        0 | 1 => format!("{name}@{generation}"),
-        _ => format!("{name}@{generation}/{partition}"),
-    })
-}
-
-/// Returns the name, generation and partition of a follower key; none if it is not a valid one.
-pub(crate) fn parts_of(key: &FollowerKey) -> Option<(&str, u64, u32)> {
-    let (name, rest) = key.as_str().split_once('@')?;
-    let (generation, partition) = rest.split_once('/').unwrap_or((rest, "0"));
-    Some((name, generation.parse().ok()?, partition.parse().ok()?))
 }
 
 fn by_upstream(starts: &[StartingCheckpoint]) -> BTreeMap<String, StartingCheckpoint> {

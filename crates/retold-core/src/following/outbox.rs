@@ -29,7 +29,7 @@ const KEY_PREFIX: &str = "outbox/";
 
 /// Returns whether a follower key is that of an outbox.
 pub(crate) fn is_outbox(key: &FollowerKey) -> bool {
-    key.as_str().starts_with(KEY_PREFIX)
+    key.name().is_some_and(|name| name.starts_with(KEY_PREFIX))
 }
 
 /// Delivers events of type `E` of an application's own log to an external system.
@@ -115,7 +115,7 @@ impl<E: Event> Outbox<E> {
         };
         let mut outbox = Self {
             application: application.clone(),
-            key: FollowerKey::new(format!("{KEY_PREFIX}{name}@1")),
+            key: FollowerKey::of(&format!("{KEY_PREFIX}{name}"), 1, None),
             log,
             query: topics_of::<E>(),
             topics: TopicWatch::default(),

@@ -17,7 +17,7 @@ use super::recorded_event::as_new;
 use super::report::{Difference, Facts, ShownEvent};
 use crate::application::{Application, Error, Result};
 use crate::following::{
-    FOLLOWER_STREAM_TYPE, Follower, FollowerEvent, FollowerOperator, is_outbox, parts_of,
+    FOLLOWER_STREAM_TYPE, Follower, FollowerEvent, FollowerOperator, is_outbox,
 };
 use crate::mapping::Mapper;
 use crate::recording::{
@@ -362,27 +362,30 @@ impl Track {
     }
 
     fn follower(&self, key: &FollowerKey) -> Option<Arc<Follower>> {
-        let (name, ..) = parts_of(key)?;
+        let name = key.name()?;
         let mut followers = self.followers.iter();
         followers.find(|it| it.name() == name).cloned()
     }
 
+    /// Returns the generation of this key, if it is known.
+    fn generation(&self, key: &FollowerKey) -> Option<&(Split, FollowerKey)> {
+        let (name, number) = (key.name()?.to_owned(), key.generation()?);
+        self.generations.get(&(name, number))
+    }
+
     /// Returns how the generation of this key is split, and the partition of the key.
     fn split(&self, key: &FollowerKey) -> (Split, u32) {
-        let Some((name, generation, partition)) = parts_of(key) else {
-            return (Split::NONE, 0);
-        };
-        let known = self.generations.get(&(name.to_owned(), generation));
-        (known.map_or(Split::NONE, |(split, _)| *split), partition)
+        let split = self
+            .generation(key)
+            .map_or(Split::NONE, |(split, _)| *split);
+        (split, key.partition().unwrap_or(0))
     }
 
     fn keys(&self, key: &FollowerKey) -> Keys {
-        let parts = parts_of(key);
-        let known = parts
-            .and_then(|(name, generation, _)| self.generations.get(&(name.to_owned(), generation)));
+        let of_ids = self.generation(key).map_or(key, |(_, of_ids)| of_ids);
         Keys {
             follower: key.clone(),
-            of_ids: known.map_or_else(|| key.clone(), |(_, of_ids)| of_ids.clone()),
+            of_ids: of_ids.clone(),
         }
     }
 
@@ -473,7 +476,7 @@ impl Track {
         let Some(first) = self.events.front() else {
             return Ok(None);
         };
-        let (name, _, partition) = parts_of(key).unwrap_or_default();
+        let (name, partition) = (key.name().unwrap_or(""), key.partition().unwrap_or(0));
         let stream = first.stream().unwrap_or_default();
         let is_own = stream
             .strip_prefix(FOLLOWER_STREAM_TYPE)
@@ -590,7 +593,7 @@ impl Track {
             return Ok(None);
         };
         let key = effects.first().and_then(effect_of);
-        let key = key.unwrap_or_else(|| FollowerKey::new(format!("{name}@1")));
+        let key = key.unwrap_or_else(|| FollowerKey::of(&name, 1, None));
         let mut retold = Retold::new(
             self.application.clone(),
             follower,
