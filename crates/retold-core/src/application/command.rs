@@ -140,7 +140,7 @@ pub(super) enum Pass {
 }
 
 /// What a command decided.
-enum Conclusion<E> {
+enum DecidedEvents<E> {
     /// To record events, at least one.
     Events(Vec<E>),
     /// To record nothing; this is the result of the command.
@@ -222,8 +222,8 @@ async fn attempt<C: Command>(
     need: Need,
 ) -> Result<Attempt, ExecuteError<C::Refusal>> {
     let events = match decided(command, need).await? {
-        Conclusion::Events(events) => events,
-        Conclusion::Nothing(recorded) => return Ok(Attempt::Done(recorded)),
+        DecidedEvents::Events(events) => events,
+        DecidedEvents::Nothing(recorded) => return Ok(Attempt::Done(recorded)),
     };
     let turn = command.turn().await;
     if let Some(turn) = &turn
@@ -256,16 +256,16 @@ async fn attempt<C: Command>(
 async fn decided<C: Command>(
     command: &mut C,
     need: Need,
-) -> Result<Conclusion<C::Event>, ExecuteError<C::Refusal>> {
+) -> Result<DecidedEvents<C::Event>, ExecuteError<C::Refusal>> {
     let mut is_newest = command.read(need).await?;
     let mut is_looked_up = command.named().is_none();
     loop {
         let is_final = is_newest && is_looked_up;
         match command.decide() {
-            Ok(events) if !events.is_empty() => return Ok(Conclusion::Events(events)),
+            Ok(events) if !events.is_empty() => return Ok(DecidedEvents::Events(events)),
             Ok(_) if is_final => {
                 let (stream, version) = command.about();
-                return Ok(Conclusion::Nothing(Recorded::nothing(stream, version)));
+                return Ok(DecidedEvents::Nothing(Recorded::nothing(stream, version)));
             }
             Err(ExecuteError::Refused(refusal)) if is_final => {
                 telemetry::count(telemetry::REFUSALS);
@@ -276,7 +276,7 @@ async fn decided<C: Command>(
         }
         if is_newest {
             if let Some(repeated) = repeated(command).await? {
-                return Ok(Conclusion::Nothing(repeated));
+                return Ok(DecidedEvents::Nothing(repeated));
             }
             is_looked_up = true;
         } else {
