@@ -32,7 +32,7 @@ use report::{Action, ActionReport};
 #[command(arg_required_else_help = true, after_help = AFTER_HELP)]
 pub(crate) struct FollowerArguments {
     #[command(subcommand)]
-    command: Command,
+    command: FollowerCommand,
 }
 
 const AFTER_HELP: &str = "\
@@ -47,7 +47,7 @@ Examples:
   retold follower retire URL notices risks --reason \"no more mail\"";
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum FollowerCommand {
     List(list::FollowerListArguments),
     Pause(Pause),
     Resume(Resume),
@@ -128,13 +128,13 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<CommandVerdict, CommandFailure> {
     let report = match &arguments.command {
-        Command::List(list) => return list.run(output).await,
-        Command::Pause(pause) => pause.act().await,
-        Command::Resume(resume) => resume.act().await,
-        Command::Skip(skip) => skip.act().await,
-        Command::Partition(partition) => partition.act().await,
-        Command::Reset(reset) => reset.act().await,
-        Command::Retire(retire) => retire.act().await,
+        FollowerCommand::List(list) => return list.run(output).await,
+        FollowerCommand::Pause(pause) => pause.act().await,
+        FollowerCommand::Resume(resume) => resume.act().await,
+        FollowerCommand::Skip(skip) => skip.act().await,
+        FollowerCommand::Partition(partition) => partition.act().await,
+        FollowerCommand::Reset(reset) => reset.act().await,
+        FollowerCommand::Retire(retire) => retire.act().await,
     }?;
     output.report(&report)?;
     Ok(CommandVerdict::Fine)

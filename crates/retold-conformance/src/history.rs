@@ -106,23 +106,23 @@ mod tests {
     struct Register(u32);
 
     #[derive(Clone, Copy, Debug)]
-    enum Call {
+    enum TestCall {
         Write(u32),
         Read,
         Swap { from: u32, to: u32 },
     }
 
     impl Specification for Register {
-        type Call = Call;
+        type Call = TestCall;
         type Answer = u32;
         type State = u32;
 
-        fn execute(&mut self, call: &Call) -> u32 {
+        fn execute(&mut self, call: &TestCall) -> u32 {
             let before = self.0;
             match call {
-                Call::Write(value) => self.0 = *value,
-                Call::Swap { from, to } if *from == before => self.0 = *to,
-                Call::Read | Call::Swap { .. } => {}
+                TestCall::Write(value) => self.0 = *value,
+                TestCall::Swap { from, to } if *from == before => self.0 = *to,
+                TestCall::Read | TestCall::Swap { .. } => {}
             }
             before
         }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     /// The call, its instant, its answer and the answer's instant.
-    type Row = (Call, u64, Option<(u32, u64)>);
+    type Row = (TestCall, u64, Option<(u32, u64)>);
 
     fn check(rows: &[Row], expected: Option<&[usize]>) {
         let operation = |(call, called_at, answer): &Row| Operation {
@@ -150,7 +150,7 @@ mod tests {
     fn a_legal_history_has_an_order() {
         check(&[], Some(&[]));
         // Sequential.
-        let (write, read) = (Call::Write(1), Call::Read);
+        let (write, read) = (TestCall::Write(1), TestCall::Read);
         check(
             &[(write, 1, Some((0, 2))), (read, 3, Some((1, 4)))],
             Some(&[0, 1]),
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_illegal_history_has_none() {
-        let (write, read) = (Call::Write(1), Call::Read);
+        let (write, read) = (TestCall::Write(1), TestCall::Read);
         // A stale read: it began after the write was answered.
         check(&[(write, 1, Some((0, 2))), (read, 3, Some((0, 4)))], None);
         // A read of a value that was never written.
@@ -195,7 +195,7 @@ mod tests {
         // The effect of a dropped call was seen before the call.
         check(&[(read, 1, Some((1, 2))), (write, 3, None)], None);
         // Two swaps from the same value both succeeded.
-        let swap = |to| Call::Swap { from: 0, to };
+        let swap = |to| TestCall::Swap { from: 0, to };
         check(
             &[(swap(1), 1, Some((0, 4))), (swap(2), 2, Some((0, 3)))],
             None,
@@ -224,12 +224,12 @@ mod tests {
         assert!((100..1900).contains(&legal), "both kinds occur: {legal}");
     }
 
-    fn random_operation(random: &mut fastrand::Rng) -> Operation<Call, u32> {
+    fn random_operation(random: &mut fastrand::Rng) -> Operation<TestCall, u32> {
         let called_at = random.u64(0..20);
         let call = match random.u8(..3) {
-            0 => Call::Read,
-            1 => Call::Write(random.u32(..3)),
-            _ => Call::Swap {
+            0 => TestCall::Read,
+            1 => TestCall::Write(random.u32(..3)),
+            _ => TestCall::Swap {
                 from: random.u32(..3),
                 to: random.u32(..3),
             },
@@ -245,7 +245,7 @@ mod tests {
 
     /// Tries all permutations, with each dropped call included or left out.
     fn some_order_explains(
-        history: &[Operation<Call, u32>],
+        history: &[Operation<TestCall, u32>],
         order: &mut Vec<usize>,
         fixed: usize,
     ) -> bool {
@@ -261,7 +261,7 @@ mod tests {
         })
     }
 
-    fn explains(history: &[Operation<Call, u32>], order: &[usize], mut lost: u32) -> bool {
+    fn explains(history: &[Operation<TestCall, u32>], order: &[usize], mut lost: u32) -> bool {
         let mut register = Register::default();
         let mut latest_call = 0;
         for operation in order.iter().map(|index| &history[*index]) {

@@ -49,8 +49,9 @@ pub async fn concurrent_operations_are_linearizable<S: Subject>() {
         }
         let history = live(&scene, number, seed).await;
         let lost = |it: &&LogOperation| {
-            let conflict =
-                |answer: &Answer| matches!(answer, Answer::Append(AppendOutcome::Conflict(_)));
+            let conflict = |answer: &LogAnswer| {
+                matches!(answer, LogAnswer::Append(AppendOutcome::Conflict(_)))
+            };
             it.answer
                 .as_ref()
                 .is_some_and(|(answer, _)| conflict(answer))
@@ -66,7 +67,7 @@ pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     assert!(contended > 0, "the callers competed");
 }
 
-type LogOperation = Operation<Call, Answer>;
+type LogOperation = Operation<Call, LogAnswer>;
 
 #[derive(Clone, Debug)]
 enum Call {
@@ -78,14 +79,14 @@ enum Call {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Answer {
+enum LogAnswer {
     Append(AppendOutcome),
     Head(Head),
     Page(Vec<Checkpoint>, Option<Checkpoint>),
     Checkpoint(Option<Checkpoint>),
 }
 
-impl Answer {
+impl LogAnswer {
     fn page(page: &Page) -> Self {
         Self::Page(
             page.events.iter().map(StoredEvent::checkpoint).collect(),
@@ -103,11 +104,11 @@ struct LogSpecification {
 
 impl Specification for LogSpecification {
     type Call = Call;
-    type Answer = Answer;
+    type Answer = LogAnswer;
     /// The calls observe only the events and the checkpoint of the one follower.
     type State = (Vec<EventId>, u64, Option<Position>);
 
-    fn execute(&mut self, call: &Call) -> Answer {
+    fn execute(&mut self, call: &Call) -> LogAnswer {
         match call {
             Call::Append(append) => {
                 let result = self
@@ -117,14 +118,14 @@ impl Specification for LogSpecification {
                 if let AppendOutcome::Recorded(_) = outcome {
                     self.ids.extend(append.new_events().iter().map(|it| it.id));
                 }
-                Answer::Append(outcome)
+                LogAnswer::Append(outcome)
             }
-            Call::Head => Answer::Head(self.log.head()),
-            Call::Checkpoint => Answer::Checkpoint(self.checkpoint()),
+            Call::Head => LogAnswer::Head(self.log.head()),
+            Call::Checkpoint => LogAnswer::Checkpoint(self.checkpoint()),
             Call::Stream(read) => {
-                Answer::page(&self.log.read_stream(LOG, read).expect("a good read"))
+                LogAnswer::page(&self.log.read_stream(LOG, read).expect("a good read"))
             }
-            Call::Log(read) => Answer::page(&self.log.read_log(LOG, read).expect("a good read")),
+            Call::Log(read) => LogAnswer::page(&self.log.read_log(LOG, read).expect("a good read")),
         }
     }
 
@@ -261,58 +262,58 @@ impl Caller {
     }
 
     /// Updates the known ends of the stream and the log from an answer.
-    fn learn(&mut self, call: &Call, answer: &Answer) {
+    fn learn(&mut self, call: &Call, answer: &LogAnswer) {
         let number = |checkpoint: &Option<Checkpoint>| checkpoint.map_or(0, |it| it.position.get());
         match (call, answer) {
-            (_, Answer::Head(head)) => self.log = head.position(),
-            (Call::Stream(_), Answer::Page(events, _)) => {
+            (_, LogAnswer::Head(head)) => self.log = head.position(),
+            (Call::Stream(_), LogAnswer::Page(events, _)) => {
                 let version = Version::new(events.len() as u64);
                 self.stream = ExpectedVersion::seen(version);
             }
-            (_, Answer::Page(_, read_to)) => {
+            (_, LogAnswer::Page(_, read_to)) => {
                 self.log = read_to.map(|checkpoint| checkpoint.position)
             }
-            (_, Answer::Append(AppendOutcome::Conflict(Conflict::Stream { actual, .. }))) => {
+            (_, LogAnswer::Append(AppendOutcome::Conflict(Conflict::Stream { actual, .. }))) => {
                 self.stream = ExpectedVersion::seen(*actual);
             }
-            (_, Answer::Append(AppendOutcome::Conflict(Conflict::Query { found, .. }))) => {
+            (_, LogAnswer::Append(AppendOutcome::Conflict(Conflict::Query { found, .. }))) => {
                 self.log = Some(found.position);
             }
             (
                 _,
-                Answer::Append(AppendOutcome::Conflict(Conflict::Checkpoint {
+                LogAnswer::Append(AppendOutcome::Conflict(Conflict::Checkpoint {
                     checkpoint, ..
                 })),
             )
-            | (_, Answer::Checkpoint(checkpoint)) => self.checkpoint = number(checkpoint),
-            (Call::Append(append), Answer::Append(AppendOutcome::Recorded(_))) => {
+            | (_, LogAnswer::Checkpoint(checkpoint)) => self.checkpoint = number(checkpoint),
+            (Call::Append(append), LogAnswer::Append(AppendOutcome::Recorded(_))) => {
                 let mut ranges = append.processed_ranges().iter();
                 self.checkpoint = ranges
                     .next()
                     .map_or(self.checkpoint, |it| it.to.position.get());
             }
-            (_, Answer::Append(_)) => {}
+            (_, LogAnswer::Append(_)) => {}
         }
     }
 }
 
 /// Returns the answer to a call, or `None` if the caller drops it after this number of polls.
-async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option<Answer> {
+async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option<LogAnswer> {
     match (call, polls) {
         (Call::Append(append), Some(polls)) => {
             let result = poll_at_most(log.append(append.clone()), polls).await?;
-            Some(Answer::Append(outcome(result)))
+            Some(LogAnswer::Append(outcome(result)))
         }
-        (Call::Append(append), None) => Some(Answer::Append(send(log, append.clone()).await)),
-        (Call::Head, _) => Some(Answer::Head(head(log).await)),
+        (Call::Append(append), None) => Some(LogAnswer::Append(send(log, append.clone()).await)),
+        (Call::Head, _) => Some(LogAnswer::Head(head(log).await)),
         (Call::Checkpoint, _) => {
             let checkpoint = log.checkpoint(&follower(), log_id(9)).await;
-            Some(Answer::Checkpoint(
+            Some(LogAnswer::Checkpoint(
                 checkpoint.expect("a checkpoint is read"),
             ))
         }
-        (Call::Stream(stream), _) => Some(Answer::page(&read_stream(log, stream.clone()).await)),
-        (Call::Log(log_read), _) => Some(Answer::page(&read(log, log_read.clone()).await)),
+        (Call::Stream(stream), _) => Some(LogAnswer::page(&read_stream(log, stream.clone()).await)),
+        (Call::Log(log_read), _) => Some(LogAnswer::page(&read(log, log_read.clone()).await)),
     }
 }
 

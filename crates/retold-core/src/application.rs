@@ -75,7 +75,7 @@ pub(crate) use self::panic_text::panic_text;
 pub(crate) use self::past::Past;
 pub use self::publish::{Commits, Committed, Missed};
 pub use self::recorded::{Outcome, Recorded};
-pub(crate) use self::reports::{Report, ReportCell};
+pub(crate) use self::reports::{PersistentFailure, ReportCell};
 pub use self::repository::Loaded;
 pub use self::selection::{READ_PAGE_EVENTS_DEFAULT, Selection};
 pub use self::subscription::{Signal, Subscribing, Subscription};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::cache::Cache;
 use super::error::{Error, Result};
-use super::handle::{Access, Application, Core, Declared, DeclaredAggregate};
+use super::handle::{Application, Core, DeclaredAggregate, DeclaredTypes, OpenPurpose};
 use super::lanes::Lanes;
 use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
 use super::log_check::check_stream;
@@ -41,8 +41,8 @@ use crate::recording::{LogId, Recorder, Store};
 #[must_use = "an application is opened by `open`"]
 pub struct ApplicationBuilder {
     name: String,
-    log: Option<Log>,
-    access: Access,
+    log: Option<LogSource>,
+    access: OpenPurpose,
     birth: Option<LogId>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -50,12 +50,12 @@ pub struct ApplicationBuilder {
     retries: u32,
     mapper: Mapper,
     registry: Arc<TopicRegistry>,
-    declared: Declared,
+    declared: DeclaredTypes,
     /// Whether all types could be registered; the first error if not.
     registered: Result<(), RegistryError>,
 }
 
-enum Log {
+enum LogSource {
     In(Arc<dyn Store>),
     Opened(Arc<dyn Recorder>),
 }
@@ -66,7 +66,7 @@ impl Application {
         ApplicationBuilder {
             name: name.into(),
             log: None,
-            access: Access::Write,
+            access: OpenPurpose::Write,
             birth: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(UuidV7Source),
@@ -74,7 +74,7 @@ impl Application {
             retries: RETRIES_DEFAULT,
             mapper: Mapper::default(),
             registry: Arc::default(),
-            declared: Declared::default(),
+            declared: DeclaredTypes::default(),
             registered: Ok(()),
         }
     }
@@ -86,7 +86,7 @@ impl Application {
     pub fn another(&self, name: impl Into<String>) -> ApplicationBuilder {
         ApplicationBuilder {
             name: name.into(),
-            log: self.core.store.clone().map(Log::In),
+            log: self.core.store.clone().map(LogSource::In),
             access: self.core.access,
             birth: None,
             clock: Arc::clone(&self.core.clock),
@@ -95,7 +95,7 @@ impl Application {
             retries: self.core.retries,
             mapper: self.core.mapper,
             registry: Arc::clone(&self.core.registry),
-            declared: Declared::clone(&self.core.declared),
+            declared: DeclaredTypes::clone(&self.core.declared),
             registered: Ok(()),
         }
     }
@@ -104,19 +104,19 @@ impl Application {
 impl ApplicationBuilder {
     /// Opens the log in this store.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.log = Some(Log::In(store));
+        self.log = Some(LogSource::In(store));
         self
     }
 
     /// Uses this log, which is already open, instead of one from a store.
     pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
-        self.log = Some(Log::Opened(recorder));
+        self.log = Some(LogSource::Opened(recorder));
         self
     }
 
     /// Opens the log read-only: a missing log is not created, and commands are refused as invalid.
     pub fn read_only(mut self) -> Self {
-        self.access = Access::ReadOnly;
+        self.access = OpenPurpose::ReadOnly;
         self
     }
 
@@ -222,11 +222,11 @@ impl ApplicationBuilder {
     pub async fn open(self) -> Result<Application> {
         self.registered?;
         let (recorder, store) = match (self.log, self.access) {
-            (Some(Log::Opened(recorder)), _) => (recorder, None),
-            (Some(Log::In(store)), Access::ReadOnly) => {
+            (Some(LogSource::Opened(recorder)), _) => (recorder, None),
+            (Some(LogSource::In(store)), OpenPurpose::ReadOnly) => {
                 (store.open_read_only(&self.name).await?, Some(store))
             }
-            (Some(Log::In(store)), Access::Write) => {
+            (Some(LogSource::In(store)), OpenPurpose::Write) => {
                 let birth = self.birth.unwrap_or_else(|| self.ids.next_id().into());
                 (store.open(&self.name, birth).await?, Some(store))
             }

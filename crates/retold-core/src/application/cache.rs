@@ -73,14 +73,14 @@ pub(super) struct Cache {
 }
 
 /// Holds one state.
-struct Slot<A> {
+struct CacheSlot<A> {
     /// Empty while it is changed, so that a panic in a fold leaves nothing half-changed behind.
     folded: Mutex<Option<Folded<A>>>,
     /// Whether the stream is known to have later events than the state has seen.
     is_outdated: AtomicBool,
 }
 
-/// A [`Slot`] of any type.
+/// A [`CacheSlot`] of any type.
 trait AnySlot: Any + Send + Sync {
     /// The version of the cached state, if there is one.
     fn version(&self) -> Option<Version>;
@@ -88,7 +88,7 @@ trait AnySlot: Any + Send + Sync {
     fn outdate(&self);
 }
 
-impl<A: Aggregate> AnySlot for Slot<A> {
+impl<A: Aggregate> AnySlot for CacheSlot<A> {
     fn version(&self) -> Option<Version> {
         lock(self).as_ref().and_then(|folded| folded.version)
     }
@@ -99,7 +99,7 @@ impl<A: Aggregate> AnySlot for Slot<A> {
     }
 }
 
-impl<A> Slot<A> {
+impl<A> CacheSlot<A> {
     /// Replaces the cached state if this one is newer. The caller holds the lock.
     fn renew(&self, kept: &mut Option<Folded<A>>, folded: &Folded<A>) {
         if kept.as_ref().is_none_or(|it| it.version < folded.version) {
@@ -218,13 +218,13 @@ impl Cache {
         }
     }
 
-    fn slot<A: Aggregate>(&self, stream: &str) -> Option<Arc<Slot<A>>> {
+    fn slot<A: Aggregate>(&self, stream: &str) -> Option<Arc<CacheSlot<A>>> {
         let slot: Arc<dyn Any + Send + Sync> = self.slots.get()?.get(stream)?;
         slot.downcast().ok()
     }
 
     fn insert<A: Aggregate>(&self, stream: &Arc<str>, folded: Folded<A>) {
-        let slot = Slot {
+        let slot = CacheSlot {
             folded: Mutex::new(Some(folded)),
             is_outdated: AtomicBool::new(false),
         };
@@ -235,6 +235,6 @@ impl Cache {
 }
 
 /// A slot is never left half-changed, so a panic elsewhere does not corrupt it.
-fn lock<A>(slot: &Slot<A>) -> MutexGuard<'_, Option<Folded<A>>> {
+fn lock<A>(slot: &CacheSlot<A>) -> MutexGuard<'_, Option<Folded<A>>> {
     slot.folded.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -48,10 +48,10 @@ use crate::recording::{Append, Checkpoint};
 /// ```
 #[derive(Clone)]
 pub struct EventBus {
-    shared: Arc<Shared>,
+    shared: Arc<BusState>,
 }
 
-struct Shared {
+struct BusState {
     sender: broadcast::Sender<Arc<[AnyEvent]>>,
     recorded_into: OnceLock<Application>,
 }
@@ -60,7 +60,7 @@ impl EventBus {
     /// Creates a bus without subscribers.
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(BusState {
                 sender: broadcast::channel(PUBLICATIONS_KEPT).0,
                 recorded_into: OnceLock::new(),
             }),

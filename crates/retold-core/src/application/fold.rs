@@ -21,11 +21,11 @@ use crate::recording::{
 pub struct Fold<S> {
     initial: S,
     tags: BTreeSet<Arc<str>>,
-    kinds: Vec<Kind<S>>,
+    kinds: Vec<FoldedType<S>>,
 }
 
 /// The events of one Rust type, and how the fold applies them.
-struct Kind<S> {
+struct FoldedType<S> {
     types: &'static [EventType],
     type_name: fn() -> &'static str,
     /// The only topics that are folded; all topics of the type if empty.
@@ -51,8 +51,8 @@ where
     }
 }
 
-fn kind<S: Apply<E>, E: Event>() -> Kind<S> {
-    Kind {
+fn kind<S: Apply<E>, E: Event>() -> FoldedType<S> {
+    FoldedType {
         types: E::TYPES,
         type_name: std::any::type_name::<E>,
         only: Vec::new(),
@@ -143,7 +143,7 @@ impl<S> Fold<S> {
         stored: &StoredEvent,
         state: &mut S,
     ) -> Result<()> {
-        let takes = |kind: &&Kind<S>| kind.takes(stored.topic());
+        let takes = |kind: &&FoldedType<S>| kind.takes(stored.topic());
         match self.kinds.iter().find(takes) {
             Some(kind) => (kind.take_in)(application.mapper(), stored, state),
             None => Err(unknown_topic(application.registry(), stored).into()),
@@ -151,7 +151,7 @@ impl<S> Fold<S> {
     }
 }
 
-impl<S> Kind<S> {
+impl<S> FoldedType<S> {
     /// Returns whether events with this topic are folded as this type.
     fn takes(&self, topic: &str) -> bool {
         let is_meant = |it: &EventType| {
@@ -253,7 +253,7 @@ impl<S: Clone> Clone for Fold<S> {
     }
 }
 
-impl<S> Clone for Kind<S> {
+impl<S> Clone for FoldedType<S> {
     fn clone(&self) -> Self {
         Self {
             only: self.only.clone(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::cache::{Cache, Folded};
 use super::conductor::Conductor;
 use super::error::Result;
-use super::handle::{Access, Application, Core};
+use super::handle::{Application, Core, OpenPurpose};
 use super::lanes::Lanes;
 use super::past::{Own, Past};
 use super::publish::Bus;
@@ -86,7 +86,7 @@ impl Application {
                 topics: Arc::clone(&self.core.topics),
                 typed_watches: Arc::clone(&self.core.typed_watches),
                 store: None,
-                access: Access::ReadOnly,
+                access: OpenPurpose::ReadOnly,
                 unfit_for_snapshots: Mutex::default(),
                 declared: Arc::clone(&self.core.declared),
             }),

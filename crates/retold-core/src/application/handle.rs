@@ -60,10 +60,10 @@ pub(super) struct Core {
     pub(super) typed_watches: Arc<TypedWatches>,
     /// The store of the log, for opening other logs in it; `None` if a recorder was given.
     pub(super) store: Option<Arc<dyn Store>>,
-    pub(super) access: Access,
+    pub(super) access: OpenPurpose,
     /// Stream types with a state that was unfit for a snapshot, so that each is logged once.
     pub(super) unfit_for_snapshots: Mutex<HashSet<&'static str>>,
-    pub(super) declared: Arc<Declared>,
+    pub(super) declared: Arc<DeclaredTypes>,
     /// The application whose log the recorder shows as it was; `None` if the recorder shows the log
     /// itself.
     pub(super) own: Option<Own>,
@@ -71,7 +71,7 @@ pub(super) struct Core {
 
 /// The types that an application declares, for checking a log against them.
 #[derive(Clone, Default)]
-pub(super) struct Declared {
+pub(super) struct DeclaredTypes {
     pub(super) readers: Vec<EventReader>,
     pub(super) aggregates: Vec<DeclaredAggregate>,
 }
@@ -100,7 +100,7 @@ pub(super) struct StreamCheck {
 
 /// The purpose for which a log is opened.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Access {
+pub(super) enum OpenPurpose {
     Write,
     ReadOnly,
 }

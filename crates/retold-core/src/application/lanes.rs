@@ -41,10 +41,10 @@ use crate::recording::{Appended, BoxFuture, Conflict, EventId};
 pub(super) struct Lanes {
     /// The number of lanes, so that a command need not take the lock to find that there are none.
     count: AtomicUsize,
-    lanes: Mutex<HashMap<Arc<str>, Entry>>,
+    lanes: Mutex<HashMap<Arc<str>, LaneEntry>>,
 }
 
-struct Entry {
+struct LaneEntry {
     lane: Arc<dyn Any + Send + Sync>,
     /// Number of commands that have entered and not left.
     inside: usize,
@@ -64,10 +64,12 @@ impl Lanes {
     /// Enters the lane of a stream. Returns `None` if the stream has a lane of another type.
     pub(super) fn enter<A: Aggregate>(&self, stream: &Arc<str>) -> Option<Entered<'_, A>> {
         let mut lanes = lock(&self.lanes);
-        let entry = lanes.entry(Arc::clone(stream)).or_insert_with(|| Entry {
-            lane: Arc::new(Lane::<A>::default()),
-            inside: 0,
-        });
+        let entry = lanes
+            .entry(Arc::clone(stream))
+            .or_insert_with(|| LaneEntry {
+                lane: Arc::new(Lane::<A>::default()),
+                inside: 0,
+            });
         let entered = self.entered(stream, entry);
         self.count.store(lanes.len(), Ordering::Relaxed);
         entered
@@ -76,7 +78,7 @@ impl Lanes {
     fn entered<A: Aggregate>(
         &self,
         stream: &Arc<str>,
-        entry: &mut Entry,
+        entry: &mut LaneEntry,
     ) -> Option<Entered<'_, A>> {
         let lane = Arc::clone(&entry.lane).downcast().ok()?;
         entry.inside += 1;
@@ -137,7 +139,7 @@ struct LaneState<A> {
     /// Counts the reads that start a chain of predictions.
     chain: u64,
     prediction: Option<Prediction<A>>,
-    reading: Option<Reading<A>>,
+    reading: Option<LaneRead<A>>,
 }
 
 /// A state to decide on.
@@ -156,7 +158,7 @@ struct Prediction<A> {
 }
 
 /// A read of the newest state, shared by the lane; `None` if it failed.
-type Reading<A> = Shared<BoxFuture<'static, Option<Folded<A>>>>;
+type LaneRead<A> = Shared<BoxFuture<'static, Option<Folded<A>>>>;
 
 /// An append that was sent to the recorder, driven by all that wait for it.
 pub(super) type Sent = Shared<BoxFuture<'static, Fate>>;
@@ -174,7 +176,7 @@ pub(super) enum Fate {
 }
 
 /// A command's view of a lane.
-pub(super) struct Seen<A> {
+pub(super) struct LaneView<A> {
     number: u64,
     chain: u64,
     pub(super) folded: Folded<A>,
@@ -185,7 +187,7 @@ pub(super) struct Seen<A> {
     is_firm: bool,
 }
 
-impl<A> Seen<A> {
+impl<A> LaneView<A> {
     /// Returns whether a command can decide on it now.
     fn is_ready(&self) -> bool {
         self.before.is_none() || (self.is_firm && self.length < LANE_APPENDS_MAX)
@@ -202,7 +204,7 @@ impl<A> Seen<A> {
 
 impl<A: Aggregate> LaneState<A> {
     /// Predicts the state after an append that was decided on `seen`, the current prediction.
-    fn predict(&mut self, waker: &Waker, seen: &Seen<A>, offer: &Offer<A>) {
+    fn predict(&mut self, waker: &Waker, seen: &LaneView<A>, offer: &Offer<A>) {
         self.number += 1;
         // While the lane is locked, so that appends reach the recorder in the order of the
         // predictions.
@@ -218,7 +220,7 @@ impl<A: Aggregate> LaneState<A> {
     }
 
     /// Returns the prediction, unless it is known to be wrong.
-    fn seen(&mut self) -> Option<Seen<A>> {
+    fn seen(&mut self) -> Option<LaneView<A>> {
         let fate = |it: &Prediction<A>| it.sent.as_ref().and_then(Shared::peek).copied();
         if let Some(prediction) = &mut self.prediction {
             match fate(prediction) {
@@ -231,7 +233,7 @@ impl<A: Aggregate> LaneState<A> {
             }
         }
         let prediction = self.prediction.as_ref()?;
-        Some(Seen {
+        Some(LaneView {
             number: self.number,
             chain: self.chain,
             folded: prediction.folded.clone(),
@@ -251,22 +253,22 @@ pub(super) struct Offer<A> {
     pub(super) last: EventId,
     ids: EventIds,
     /// The recorder's result, or its panic; `None` before that.
-    pub(super) answer: Answer,
+    pub(super) answer: LaneAnswer,
 }
 
 /// See [`Offer::answer`].
-pub(super) type Answer = Arc<Mutex<Option<thread::Result<Result<Appended>>>>>;
+pub(super) type LaneAnswer = Arc<Mutex<Option<thread::Result<Result<Appended>>>>>;
 
 impl<A: Aggregate> Offer<A> {
     /// Creates an append that is sent when it is handed over.
     pub(super) fn new(
-        seen: &Seen<A>,
+        seen: &LaneView<A>,
         next: Folded<A>,
         last: EventId,
         ids: EventIds,
         sending: impl Future<Output = Result<Appended>> + Send + 'static,
     ) -> Self {
-        let answer = Answer::default();
+        let answer = LaneAnswer::default();
         let (answered, before) = (Arc::clone(&answer), seen.before.clone());
         let sent = async move {
             let result = AssertUnwindSafe(sending).catch_unwind().await;
@@ -316,7 +318,7 @@ impl<A: Aggregate> Entered<'_, A> {
     pub(super) async fn look(
         &self,
         read: impl Fn() -> BoxFuture<'static, Option<Folded<A>>>,
-    ) -> Option<Seen<A>> {
+    ) -> Option<LaneView<A>> {
         loop {
             let (seen, reading) = {
                 let mut state = lock(&self.lane.state);
@@ -346,7 +348,7 @@ impl<A: Aggregate> Entered<'_, A> {
 
     /// Waits for a read and starts a chain with it, unless another command has done so. Returns
     /// `None` if the read failed.
-    async fn take_in(&self, reading: Reading<A>) -> Option<()> {
+    async fn take_in(&self, reading: LaneRead<A>) -> Option<()> {
         let folded = reading.clone().await;
         let mut state = lock(&self.lane.state);
         if state.reading.as_ref().is_some_and(|it| it.ptr_eq(&reading)) {
@@ -370,7 +372,7 @@ impl<A: Aggregate> Entered<'_, A> {
     /// Sends an append to the recorder and predicts the state after it, if the lane's state is
     /// still the one that it was decided on. Otherwise another command was faster: does nothing and
     /// returns false.
-    pub(super) fn hand_over(&self, waker: &Waker, seen: &Seen<A>, offer: &Offer<A>) -> bool {
+    pub(super) fn hand_over(&self, waker: &Waker, seen: &LaneView<A>, offer: &Offer<A>) -> bool {
         let mut state = lock(&self.lane.state);
         let is_same = state.number == seen.number && state.prediction.is_some();
         if is_same {
@@ -384,10 +386,10 @@ impl<A: Aggregate> Entered<'_, A> {
     pub(super) fn hand_over_locked(
         &self,
         waker: &Waker,
-        decide: impl FnOnce(&Seen<A>) -> Option<Offer<A>>,
-    ) -> Option<(Seen<A>, Option<Offer<A>>)> {
+        decide: impl FnOnce(&LaneView<A>) -> Option<Offer<A>>,
+    ) -> Option<(LaneView<A>, Option<Offer<A>>)> {
         let mut state = lock(&self.lane.state);
-        let seen = state.seen().filter(Seen::is_ready)?;
+        let seen = state.seen().filter(LaneView::is_ready)?;
         let offer = decide(&seen);
         if let Some(offer) = &offer {
             state.predict(waker, &seen, offer);
@@ -396,7 +398,7 @@ impl<A: Aggregate> Entered<'_, A> {
     }
 
     /// Discards the predictions that depend on the append of a command that saw `seen`.
-    pub(super) fn throw_away(&self, seen: &Seen<A>) {
+    pub(super) fn throw_away(&self, seen: &LaneView<A>) {
         let mut state = lock(&self.lane.state);
         let thrown = match state.chain == seen.chain {
             true => state.prediction.take(),

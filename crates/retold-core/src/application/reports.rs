@@ -11,12 +11,12 @@ pub(crate) struct Reports(Mutex<Vec<Weak<ReportCell>>>);
 #[derive(Debug)]
 pub(crate) struct ReportCell {
     name: String,
-    reported: Mutex<Option<Report>>,
+    reported: Mutex<Option<PersistentFailure>>,
 }
 
 /// A failure that persists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct PersistentFailure {
     /// Whether a retry may succeed.
     pub(crate) is_retriable: bool,
     pub(crate) reason: String,
@@ -34,7 +34,7 @@ impl Reports {
     }
 
     /// The failures of the components in use, with their names.
-    pub(crate) fn failures(&self) -> Vec<(String, Report)> {
+    pub(crate) fn failures(&self) -> Vec<(String, PersistentFailure)> {
         let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cells = cells.iter().filter_map(Weak::upgrade);
         cells
@@ -44,13 +44,13 @@ impl Reports {
 }
 
 impl ReportCell {
-    fn read(&self) -> Option<Report> {
+    fn read(&self) -> Option<PersistentFailure> {
         let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.clone()
     }
 
     /// Reports the result of the last attempt. Returns whether it changed.
-    pub(crate) fn announce(&self, report: Option<Report>) -> bool {
+    pub(crate) fn announce(&self, report: Option<PersistentFailure>) -> bool {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = *reported != report;
         *reported = report;

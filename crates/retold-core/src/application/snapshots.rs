@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::cache::Folded;
 use super::error::{Error, Result};
-use super::handle::{Access, Application};
+use super::handle::{Application, OpenPurpose};
 use super::repository::absent;
 use super::telemetry;
 use crate::domain::{Aggregate, Id, SnapshotRule};
@@ -83,7 +83,7 @@ impl Application {
             return;
         };
         // A read-only application, such as one of a retelling, takes no snapshots.
-        if !is_due(rule, before, version) || matches!(self.core.access, Access::ReadOnly) {
+        if !is_due(rule, before, version) || matches!(self.core.access, OpenPurpose::ReadOnly) {
             return;
         }
         if let Err(error) = self.put_snapshot(stream, version, &*folded.state).await {

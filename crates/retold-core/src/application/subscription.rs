@@ -38,7 +38,7 @@ impl<T> Selection<T> {
     pub fn subscribe(self) -> Subscribing<T> {
         Subscribing {
             selection: self,
-            start: Start::Beginning,
+            start: SubscriptionStart::Beginning,
         }
     }
 }
@@ -48,11 +48,11 @@ impl<T> Selection<T> {
 #[derive(Debug)]
 pub struct Subscribing<T> {
     selection: Selection<T>,
-    start: Start,
+    start: SubscriptionStart,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Start {
+enum SubscriptionStart {
     Beginning,
     Checkpoint(Checkpoint),
     Position(Position),
@@ -68,20 +68,22 @@ impl<T> Subscribing<T> {
     pub fn after(mut self, checkpoint: impl Into<Option<Checkpoint>>) -> Self {
         self.start = checkpoint
             .into()
-            .map_or(Start::Beginning, Start::Checkpoint);
+            .map_or(SubscriptionStart::Beginning, SubscriptionStart::Checkpoint);
         self
     }
 
     /// Starts after this position, regardless of the event there; `Invalid` if it is beyond the
     /// head.
     pub fn after_position(mut self, position: impl Into<Option<Position>>) -> Self {
-        self.start = position.into().map_or(Start::Beginning, Start::Position);
+        self.start = position
+            .into()
+            .map_or(SubscriptionStart::Beginning, SubscriptionStart::Position);
         self
     }
 
     /// Starts with the events that are recorded from now on.
     pub fn from_now(mut self) -> Self {
-        self.start = Start::Now;
+        self.start = SubscriptionStart::Now;
         self
     }
 
@@ -90,13 +92,15 @@ impl<T> Subscribing<T> {
         let recorder = selection.recorder().clone();
         let query = selection.query()?;
         let checkpoint = match start {
-            Start::Beginning => None,
-            Start::Checkpoint(checkpoint) => {
+            SubscriptionStart::Beginning => None,
+            SubscriptionStart::Checkpoint(checkpoint) => {
                 prove_checkpoint(&*recorder, checkpoint).await?;
                 Some(checkpoint)
             }
-            Start::Position(position) => Some(checkpoint_at(&*recorder, position).await?),
-            Start::Now => recorder.head().await?.checkpoint,
+            SubscriptionStart::Position(position) => {
+                Some(checkpoint_at(&*recorder, position).await?)
+            }
+            SubscriptionStart::Now => recorder.head().await?.checkpoint,
         };
         Ok(Subscription {
             selection,
@@ -105,8 +109,8 @@ impl<T> Subscribing<T> {
             page: VecDeque::new(),
             page_checkpoint: checkpoint,
             append_count: 0,
-            step: Step::Read,
-            state: State::CatchingUp,
+            step: SubscriptionStep::Read,
+            state: SubscriptionState::CatchingUp,
             due: None,
         })
     }
@@ -150,7 +154,7 @@ pub enum Signal<T> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SubscriptionState {
     CatchingUp,
     Live,
 }
@@ -161,7 +165,7 @@ enum Due {
     FellBehind,
 }
 
-enum Step {
+enum SubscriptionStep {
     Read,
     Reading(BoxFuture<'static, Result<Page, RecordError>>),
     Wait,
@@ -187,8 +191,8 @@ pub struct Subscription<T> {
     /// How many appends were known before the last page was read. Starts at 0, so that the first
     /// wait returns at once and does not miss an append made while the first pages were read.
     append_count: u64,
-    step: Step,
-    state: State,
+    step: SubscriptionStep,
+    state: SubscriptionState,
     due: Option<Due>,
 }
 
@@ -242,29 +246,29 @@ impl<T> Subscription<T> {
                 return Poll::Ready(Ok(signal));
             }
             match &mut self.step {
-                Step::Read => {
+                SubscriptionStep::Read => {
                     let read = LogRead::of(self.query.clone())
                         .after_checkpoint(self.checkpoint)
                         .limit(self.selection.page_events());
-                    self.step = Step::Reading(self.selection.read_page(read));
+                    self.step = SubscriptionStep::Reading(self.selection.read_page(read));
                 }
-                Step::Reading(page) => {
+                SubscriptionStep::Reading(page) => {
                     let page = ready!(page.as_mut().poll(context));
-                    self.step = Step::Read;
+                    self.step = SubscriptionStep::Read;
                     self.accept(page?);
                 }
-                Step::Wait => {
+                SubscriptionStep::Wait => {
                     let recorder = self.selection.recorder().clone();
                     let append_count = self.append_count;
                     let changed =
                         Box::pin(async move { recorder.changed_since(append_count).await });
-                    self.step = Step::Waiting(changed);
+                    self.step = SubscriptionStep::Waiting(changed);
                 }
-                Step::Waiting(changed) => {
+                SubscriptionStep::Waiting(changed) => {
                     let append_count = ready!(changed.as_mut().poll(context));
-                    self.step = Step::Wait;
+                    self.step = SubscriptionStep::Wait;
                     self.append_count = append_count?;
-                    self.step = Step::Read;
+                    self.step = SubscriptionStep::Read;
                 }
             }
         }
@@ -305,12 +309,12 @@ impl<T> Subscription<T> {
         }
         let before = self.state;
         (self.step, self.state) = match page.end {
-            PageEnd::Full => (Step::Read, State::CatchingUp),
-            PageEnd::Complete => (Step::Wait, State::Live),
+            PageEnd::Full => (SubscriptionStep::Read, SubscriptionState::CatchingUp),
+            PageEnd::Complete => (SubscriptionStep::Wait, SubscriptionState::Live),
         };
         self.due = match (before, self.state) {
-            (State::CatchingUp, State::Live) => Some(Due::CaughtUp),
-            (State::Live, State::CatchingUp) => Some(Due::FellBehind),
+            (SubscriptionState::CatchingUp, SubscriptionState::Live) => Some(Due::CaughtUp),
+            (SubscriptionState::Live, SubscriptionState::CatchingUp) => Some(Due::FellBehind),
             _ => None,
         };
     }

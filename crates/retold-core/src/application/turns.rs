@@ -59,7 +59,7 @@ impl Turns {
 /// One turn: the work that holds it, and the number of overtaken decisions that are still pending.
 #[derive(Default)]
 pub(super) struct Turn {
-    work: Mutex<Option<Work>>,
+    work: Mutex<Option<TurnWork>>,
     overtaken: AtomicUsize,
 }
 
@@ -79,17 +79,17 @@ impl Drop for Overtaken {
     }
 }
 
-type Work = Shared<BoxFuture<'static, ()>>;
+type TurnWork = Shared<BoxFuture<'static, ()>>;
 
 /// Work that holds the turn, shared by all that wait for it.
 struct Held {
     turn: Arc<Turn>,
     /// `None` once this is dropped.
-    work: Option<Work>,
+    work: Option<TurnWork>,
 }
 
 impl Held {
-    fn work(&self) -> Work {
+    fn work(&self) -> TurnWork {
         self.work.clone().expect("only `drop` takes it")
     }
 }
@@ -98,13 +98,13 @@ impl Held {
 pub(super) struct Other(Held);
 
 /// Own work that holds the turn.
-pub(super) struct Taken<T> {
+pub(super) struct TakenTurn<T> {
     held: Held,
-    outcome: Outcome<T>,
+    outcome: WorkOutcome<T>,
 }
 
 /// The result of the work, or its panic; `None` until it is done.
-type Outcome<T> = Arc<Mutex<Option<Result<T, Box<dyn Any + Send>>>>>;
+type WorkOutcome<T> = Arc<Mutex<Option<Result<T, Box<dyn Any + Send>>>>>;
 
 impl Turn {
     /// Takes the turn with this work, which is created only if the turn is free; otherwise returns
@@ -112,7 +112,7 @@ impl Turn {
     pub(super) fn take<T: Send + 'static, W>(
         self: &Arc<Self>,
         work: impl FnOnce() -> W,
-    ) -> Result<Taken<T>, Other>
+    ) -> Result<TakenTurn<T>, Other>
     where
         W: Future<Output = T> + Send + 'static,
     {
@@ -121,7 +121,7 @@ impl Turn {
             return Err(other);
         }
         let work = work();
-        let outcome = Outcome::default();
+        let outcome = WorkOutcome::default();
         let done = Arc::clone(&outcome);
         let work = async move {
             let result = AssertUnwindSafe(work).catch_unwind().await;
@@ -130,7 +130,7 @@ impl Turn {
         let work: BoxFuture<'static, ()> = Box::pin(work);
         let work = work.shared();
         *held = Some(work.clone());
-        Ok(Taken {
+        Ok(TakenTurn {
             held: self.held(work),
             outcome,
         })
@@ -150,12 +150,12 @@ impl Turn {
 
     /// Returns the work that holds the turn. The turn is locked, so that no reference to the work is
     /// created while another one finds that it is the last.
-    fn other(self: &Arc<Self>, held: &Option<Work>) -> Option<Other> {
+    fn other(self: &Arc<Self>, held: &Option<TurnWork>) -> Option<Other> {
         let work = held.as_ref().filter(|it| it.peek().is_none())?;
         Some(Other(self.held(work.clone())))
     }
 
-    fn held(self: &Arc<Self>, work: Work) -> Held {
+    fn held(self: &Arc<Self>, work: TurnWork) -> Held {
         let turn = Arc::clone(self);
         let work = Some(work);
         Held { turn, work }
@@ -171,7 +171,7 @@ impl IntoFuture for Other {
     }
 }
 
-impl<T: Send + 'static> IntoFuture for Taken<T> {
+impl<T: Send + 'static> IntoFuture for TakenTurn<T> {
     type Output = T;
     type IntoFuture = BoxFuture<'static, T>;
 

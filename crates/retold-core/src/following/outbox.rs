@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::follower::Start;
 use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
 use crate::application::{
-    Application, Error, Logged, Report, ReportCell, Result, TopicWatch, unknown_topic,
+    Application, Error, Logged, PersistentFailure, ReportCell, Result, TopicWatch, unknown_topic,
 };
 use crate::domain::Event;
 use crate::mapping::MappingError;
@@ -222,7 +222,7 @@ impl<E: Event> Outbox<E> {
     /// Reports the result of an attempt. A stop is logged at level error once, until the outbox
     /// makes progress.
     fn announce(&self, attempt: &Result<()>) {
-        let report = attempt.as_ref().err().map(|error| Report {
+        let report = attempt.as_ref().err().map(|error| PersistentFailure {
             is_retriable: error.is_retriable() || matches!(error, Error::OutcomeUnknown { .. }),
             reason: error.to_string(),
         });

@@ -10,7 +10,7 @@ use crate::application::cache::Folded;
 use crate::application::command::{Attempt, Command, Pass, conclude};
 use crate::application::error::{Error, Result};
 use crate::application::handle::Application;
-use crate::application::lanes::{Entered, Fate, Offer, Seen};
+use crate::application::lanes::{Entered, Fate, LaneView, Offer};
 use crate::application::limits::LANE_LOOKS_MAX;
 use crate::domain::{Aggregate, Decision};
 use crate::recording::{Appended, BoxFuture, Conflict};
@@ -58,7 +58,7 @@ where
 
     /// Decides on the lane's prediction and hands the append over. Returns `None` if the command
     /// must be decided on the newest state.
-    async fn hand_over(&mut self, lane: &Entered<'_, A>) -> Option<(Seen<A>, Offer<A>)> {
+    async fn hand_over(&mut self, lane: &Entered<'_, A>) -> Option<(LaneView<A>, Offer<A>)> {
         let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         let (application, stream) = (self.application, Arc::clone(&self.stream));
         let read = || newest(application, &stream);
@@ -87,7 +87,7 @@ where
 
     /// Applies the command to a state: returns an append and the state after it. Returns `None` if
     /// the command does nothing, is refused, or fails; it is then decided on the newest state.
-    fn offer(&self, seen: &Seen<A>) -> Option<Offer<A>> {
+    fn offer(&self, seen: &LaneView<A>) -> Option<Offer<A>> {
         let decided = || {
             let events = self.decide_on(&seen.folded).ok()?;
             let (version, last) = (seen.folded.version, seen.last);
