@@ -16,7 +16,7 @@ use super::recorder::{
     BoxFuture, Head, LogRead, Page, RangeRead, Recorder, StreamEntry, StreamRead,
 };
 use super::snapshot::StoredSnapshot;
-use super::store::{Lease, LogEntry, Store};
+use super::store::{Lease, LogEntry, Store, ViewEntry};
 use super::stored_event::StoredEvent;
 use crate::domain::Timestamp;
 
@@ -164,6 +164,8 @@ layer! {
         ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
         /// See [`Store::now`].
         fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
+        /// See [`Store::views`].
+        fn views(&self) -> BoxFuture<'_, Result<Vec<ViewEntry>, RecordError>>;
         /// See [`Store::verify`].
         fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>>;
     }

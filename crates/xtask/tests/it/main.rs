@@ -5,6 +5,7 @@
 mod bounds;
 mod crate_directions;
 mod first_program;
+mod layers;
 mod module_order;
 mod packages;
 mod plain_english;
