@@ -85,7 +85,7 @@
 //!
 //! Projections can keep their views in the same database: [`PostgresStore::views`],
 //! [`PostgresStore::open_with_projections`]. Handlers are asynchronous and receive the driver's own
-//! transaction; see [`ViewTransaction`].
+//! transaction; see [`PostgresTransaction`].
 //!
 //! # Order of the modules
 //!
@@ -136,9 +136,9 @@ pub use self::options::{
     RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, STANDBY_WAIT_MAX, SWITCH_LOCK_WAIT_MAX,
     VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, WRITERS_MAX,
 };
-pub use self::projection::inline::InlineProjections;
+pub use self::projection::inline::PostgresInlineProjections;
 pub use self::projection::views::PostgresViews;
-pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};
+pub use self::projection::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::server::roles::{reader_role, roles_sql, writer_role};
 pub use self::store::PostgresStore;

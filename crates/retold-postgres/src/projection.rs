@@ -20,5 +20,5 @@ pub(crate) mod inline;
 
 pub(crate) use failure::Halt;
 pub(crate) use tables::check_word;
-pub use tables::{Postgres, PostgresTables, VersionNames, ViewTransaction};
+pub use tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
 pub(crate) use upkeep::{Declared, Home, all};

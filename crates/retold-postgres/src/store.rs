@@ -19,7 +19,7 @@ use crate::news::listener::Listener;
 use crate::news::notifier::Notifier;
 use crate::opening::may_pass;
 use crate::options::{PostgresOptions, WRITERS_MAX};
-use crate::projection::inline::{Inline, InlineProjections};
+use crate::projection::inline::{Inline, PostgresInlineProjections};
 use crate::projection::views::PostgresViews;
 use crate::projection::{Home, check_word};
 use crate::reading::verify;
@@ -72,7 +72,7 @@ impl PostgresStore {
     ///
     /// As for [`open`](Self::open).
     pub async fn open_with(url: &str, options: &PostgresOptions) -> Result<Self, RecordError> {
-        Self::open_with_projections(url, options, InlineProjections::new()).await
+        Self::open_with_projections(url, options, PostgresInlineProjections::new()).await
     }
 
     /// Opens the store at `url` with projections that take part in the transaction of every append
@@ -84,12 +84,12 @@ impl PostgresStore {
     /// # use retold_core::domain::Event;
     /// # use retold_core::projection::{BoxError, Projection};
     /// # use retold_postgres::{
-    /// #     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables,
-    /// #     ViewTransaction,
+    /// #     PostgresInlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables,
+    /// #     PostgresTransaction,
     /// # };
     /// # async fn example<DogEvent: Event>() -> Result<(), retold_core::recording::RecordError> {
     /// async fn dog<DogEvent>(
-    ///     view: &ViewTransaction<'_>,
+    ///     view: &PostgresTransaction<'_>,
     ///     logged: &Logged<DogEvent>,
     /// ) -> Result<(), BoxError> {
     ///     let dogs = view.table("dogs");
@@ -103,7 +103,7 @@ impl PostgresStore {
     /// let tables = PostgresTables::new(["dogs"], |names| {
     ///     format!("CREATE TABLE {} (stream text PRIMARY KEY)", names.table("dogs"))
     /// });
-    /// let inline = InlineProjections::new().with(dogs, tables);
+    /// let inline = PostgresInlineProjections::new().with(dogs, tables);
     /// let options = PostgresOptions::new();
     /// let url = "postgres://localhost/dogs";
     /// let store = PostgresStore::open_with_projections(url, &options, inline).await?;
@@ -118,7 +118,7 @@ impl PostgresStore {
     pub async fn open_with_projections(
         url: &str,
         options: &PostgresOptions,
-        inline: InlineProjections,
+        inline: PostgresInlineProjections,
     ) -> Result<Self, RecordError> {
         inline.check()?;
         let store = Self::with(url, options, Access::ReadWrite, inline)?;
@@ -146,7 +146,7 @@ impl PostgresStore {
     ///
     /// As for [`open`](Self::open); `Unavailable` also if the schema does not exist.
     pub async fn open_read_only(url: &str) -> Result<Self, RecordError> {
-        let (options, none) = (PostgresOptions::new(), InlineProjections::new());
+        let (options, none) = (PostgresOptions::new(), PostgresInlineProjections::new());
         let store = Self::with(url, &options, Access::ReadOnly, none)?;
         let place = &store.shared.pool.place;
         let look = async {
@@ -192,7 +192,7 @@ impl PostgresStore {
         url: &str,
         options: &PostgresOptions,
         access: Access,
-        inline: InlineProjections,
+        inline: PostgresInlineProjections,
     ) -> Result<Self, RecordError> {
         let place = ServerPlace::new(url, options)?;
         let runtime = StoreRuntime::share()?;

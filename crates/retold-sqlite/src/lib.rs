@@ -18,7 +18,7 @@
 //! # Views
 //!
 //! [`SqliteViews`] stores the views of projections as tables, in a separate file or in that of the
-//! store ([`SqliteStore::views`]). The views of [`InlineProjections`] change in the transaction of
+//! store ([`SqliteStore::views`]). The views of [`SqliteInlineProjections`] change in the transaction of
 //! the append itself.
 //!
 //! # Threads
@@ -64,8 +64,8 @@ pub use self::options::{
     POLL_QUICK_FOR, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX,
     SqliteDurability, SqliteOptions, VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
-pub use self::projection::inline::InlineProjections;
-pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
+pub use self::projection::inline::SqliteInlineProjections;
+pub use self::projection::{Sqlite, SqliteTables, SqliteTransaction};
 pub use self::store::SqliteStore;
 pub use self::views::SqliteViews;
 /// The driver, whose types appear in handlers and readers of views.

@@ -15,5 +15,5 @@ mod upkeep;
 pub(crate) mod inline;
 
 pub(crate) use ledger::all;
-pub use tables::{Sqlite, SqliteTables, ViewTransaction};
+pub use tables::{Sqlite, SqliteTables, SqliteTransaction};
 pub(crate) use upkeep::{Declared, Halt, guard_commits};

@@ -23,7 +23,7 @@ use crate::file::wal::Wal;
 use crate::file::{schema, wal};
 use crate::options::SqliteOptions;
 use crate::projection::guard_commits;
-use crate::projection::inline::{CatchUp, InlineProjections, catch_up_by_page};
+use crate::projection::inline::{CatchUp, SqliteInlineProjections, catch_up_by_page};
 use crate::reading::readers::{Reader, Readers};
 use crate::reading::verify;
 use crate::recorder::SqliteRecorder;
@@ -76,7 +76,7 @@ impl SqliteStore {
     ///
     /// As for [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, RecordError> {
-        Self::open_with_projections(path, options, InlineProjections::new())
+        Self::open_with_projections(path, options, SqliteInlineProjections::new())
     }
 
     /// Opens the store at `path` with projections that take part in the transaction of every append
@@ -84,7 +84,7 @@ impl SqliteStore {
     /// projection catches up with its log when the log is opened.
     ///
     /// ```
-    /// # use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
+    /// # use retold_sqlite::{SqliteInlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
     /// # use retold_core::projection::Projection;
     /// # use retold_core::domain::Event;
     /// # fn example<DogEvent: Event>() -> Result<(), retold_core::recording::RecordError> {
@@ -98,7 +98,7 @@ impl SqliteStore {
     ///     let sql = format!("CREATE TABLE {table} (stream TEXT PRIMARY KEY) STRICT");
     ///     Ok(view.execute_batch(&sql)?)
     /// });
-    /// let inline = InlineProjections::new().with(dogs, tables);
+    /// let inline = SqliteInlineProjections::new().with(dogs, tables);
     /// let store = SqliteStore::open_with_projections("dogs.db", &SqliteOptions::new(), inline)?;
     /// # Ok(())
     /// # }
@@ -111,7 +111,7 @@ impl SqliteStore {
     pub fn open_with_projections(
         path: impl AsRef<Path>,
         options: &SqliteOptions,
-        inline: InlineProjections,
+        inline: SqliteInlineProjections,
     ) -> Result<Self, RecordError> {
         inline.check()?;
         let place = FilePlace::writable(path.as_ref())?;

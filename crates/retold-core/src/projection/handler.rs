@@ -100,7 +100,7 @@ pub struct Awaited<K: ViewKind>(Box<dyn AnyHandler<K>>);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler for `{E}`",
     label = "not a handler for events of type `{E}`",
-    note = "write `async fn name(view: &ViewTransaction<'_>, logged: &Logged<{E}>) -> \
+    note = "write `async fn name(view: &PostgresTransaction<'_>, logged: &Logged<{E}>) -> \
             Result<(), BoxError>`, or an asynchronous closure of that form that captures nothing"
 )]
 pub trait HandleView<'a, 'e, K: ViewKind, E>: Send + Sync {

@@ -37,13 +37,13 @@ use crate::server::work::Work;
 /// that still have the older version are refused from then on, because they would leave the view
 /// behind.
 #[derive(Clone)]
-pub struct InlineProjections {
+pub struct PostgresInlineProjections {
     declared: Vec<(Arc<Projection<Postgres>>, PostgresTables)>,
     /// `None` for the schema of the store.
     schema: Option<Arc<str>>,
 }
 
-impl InlineProjections {
+impl PostgresInlineProjections {
     /// Returns an empty set; the views will be in the schema of the store.
     pub fn new() -> Self {
         Self {
@@ -80,13 +80,13 @@ impl InlineProjections {
     }
 }
 
-impl Default for InlineProjections {
+impl Default for PostgresInlineProjections {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for InlineProjections {
+impl fmt::Debug for PostgresInlineProjections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outlines = self.declared.iter().map(|(it, _)| it.outline());
         f.debug_list().entries(outlines).finish()
@@ -112,7 +112,7 @@ pub(crate) enum Hindrance {
 impl Inline {
     /// Returns `None` if there are no projections.
     pub(crate) fn new(
-        projections: InlineProjections,
+        projections: PostgresInlineProjections,
         place: &ServerPlace,
         runtime: &Arc<StoreRuntime>,
     ) -> Option<Self> {

@@ -17,13 +17,13 @@ const WORD_SIZE_MAX: usize = 48;
 const TABLES_MAX: usize = 64;
 
 /// The kind of views that are tables of PostgreSQL: handlers of a `Projection<Postgres>` change
-/// rows through a [`ViewTransaction`].
+/// rows through a [`PostgresTransaction`].
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::exhaustive_enums, reason = "it has no values")]
 pub enum Postgres {}
 
 impl ViewKind for Postgres {
-    type Target<'a> = ViewTransaction<'a>;
+    type Target<'a> = PostgresTransaction<'a>;
     type Handler = Awaited<Self>;
 }
 
@@ -58,12 +58,12 @@ impl VersionNames {
 /// schema for views, then in `public`. A handler that continues after a failed statement needs a
 /// savepoint of its own (`SAVEPOINT`, `ROLLBACK TO`); if a handler ends the transaction itself, its
 /// event is refused.
-pub struct ViewTransaction<'a> {
+pub struct PostgresTransaction<'a> {
     work: &'a Work<'a>,
     names: VersionNames,
 }
 
-impl<'a> ViewTransaction<'a> {
+impl<'a> PostgresTransaction<'a> {
     pub(super) fn new(work: &'a Work<'a>, names: VersionNames) -> Self {
         Self { work, names }
     }
@@ -92,7 +92,7 @@ impl<'a> ViewTransaction<'a> {
     }
 }
 
-impl<'a> Deref for ViewTransaction<'a> {
+impl<'a> Deref for PostgresTransaction<'a> {
     type Target = Transaction<'a>;
 
     fn deref(&self) -> &Transaction<'a> {
@@ -100,9 +100,9 @@ impl<'a> Deref for ViewTransaction<'a> {
     }
 }
 
-impl fmt::Debug for ViewTransaction<'_> {
+impl fmt::Debug for PostgresTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ViewTransaction")
+        f.debug_struct("PostgresTransaction")
             .field("version", &self.names.version)
             .finish_non_exhaustive()
     }

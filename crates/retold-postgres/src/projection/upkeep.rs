@@ -17,7 +17,7 @@ use tokio_postgres::Error;
 
 use super::failure::{Halt, is_of_an_earlier_one, is_outdated, of_server, poison};
 use super::ledger::{Entry, Ledger};
-use super::tables::{Postgres, PostgresTables, VersionNames, ViewTransaction};
+use super::tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
 use crate::error::{describe, is_of_content};
 use crate::options::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
 use crate::server::connection::Connection;
@@ -430,7 +430,7 @@ impl Declared {
     }
 
     async fn handle(&self, work: &Work<'_>, event: &StoredEvent) -> Result<(), BoxError> {
-        let view = ViewTransaction::new(work, self.names());
+        let view = PostgresTransaction::new(work, self.names());
         let handled = self.projection.handle_async(&view, event).await;
         handled.inspect_err(|error| {
             if of_server(error).is_some_and(is_outdated) {

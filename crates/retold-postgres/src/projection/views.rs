@@ -33,13 +33,13 @@ use crate::sql_text::quote;
 /// # use retold_core::domain::Event;
 /// # use retold_core::recording::Recorder;
 /// # use retold_core::projection::{BoxError, Projection, ProjectionPipeline};
-/// # use retold_postgres::{Postgres, PostgresTables, PostgresViews, ViewTransaction};
+/// # use retold_postgres::{Postgres, PostgresTables, PostgresViews, PostgresTransaction};
 /// # use std::sync::Arc;
 /// # async fn example<DogEvent: Event>(
 /// #     recorder: Arc<dyn Recorder>,
 /// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// async fn dog<DogEvent>(
-///     view: &ViewTransaction<'_>,
+///     view: &PostgresTransaction<'_>,
 ///     logged: &Logged<DogEvent>,
 /// ) -> Result<(), BoxError> {
 ///     let sql = format!("INSERT INTO {} VALUES ($1) ON CONFLICT DO NOTHING", view.table("dogs"));

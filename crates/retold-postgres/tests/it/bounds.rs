@@ -7,7 +7,7 @@ use futures_util::poll;
 use retold_core::recording::{
     Append, Appended, EventId, LogId, LogRead, NewEvent, Position, RecordError, Store,
 };
-use retold_postgres::{ANSWER_WAIT_MAX, InlineProjections, PostgresOptions, PostgresStore};
+use retold_postgres::{ANSWER_WAIT_MAX, PostgresInlineProjections, PostgresOptions, PostgresStore};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ fn silence_ends_an_append_with_inline_projections() {
     block_on(async {
         let database = Database::create().await;
         let proxy = Proxy::before(port()).await;
-        let inline = InlineProjections::in_schema("public").with(tricks(1), tables());
+        let inline = PostgresInlineProjections::in_schema("public").with(tricks(1), tables());
         let (url, options) = (proxy.url(database.name()), PostgresOptions::new());
         let store = PostgresStore::open_with_projections(&url, &options, inline)
             .await

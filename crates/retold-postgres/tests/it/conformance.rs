@@ -86,7 +86,7 @@ retold_conformance::conformance_suite!(TemporaryPostgresStore);
 
 /// The contract also holds with an inline projection.
 mod with_a_projection {
-    use retold_postgres::InlineProjections;
+    use retold_postgres::PostgresInlineProjections;
 
     use super::*;
     use crate::tricks::{tables, tricks};
@@ -103,7 +103,7 @@ mod with_a_projection {
         }
 
         async fn open(&self) -> Arc<dyn Store> {
-            let inline = InlineProjections::new().with(tricks(1), tables());
+            let inline = PostgresInlineProjections::new().with(tricks(1), tables());
             let (url, options) = (self.0.database.url(), PostgresOptions::new());
             let store = PostgresStore::open_with_projections(&url, &options, inline).await;
             Arc::new(store.unwrap())

@@ -9,7 +9,7 @@ use retold_core::recording::{
     Append, Appended, Checkpoint, EventId, LogId, LogRead, NewEvent, Position, RecordError,
     Recorder, Store, StreamRead, Version,
 };
-use retold_postgres::{InlineProjections, PostgresOptions, PostgresStore};
+use retold_postgres::{PostgresInlineProjections, PostgresOptions, PostgresStore};
 use tokio_postgres::Client;
 use uuid::Uuid;
 use xtask::pgbouncer::PgBouncer;
@@ -388,7 +388,7 @@ fn an_append_whose_wait_for_the_standby_is_cancelled_is_settled_by_sending_again
         let standby = tokio::task::block_in_place(|| server.standby()).unwrap();
         let admin = connect(&server.url("postgres")).await;
         let url = server.url("postgres");
-        let inline = InlineProjections::new().with(tricks(1), tables());
+        let inline = PostgresInlineProjections::new().with(tricks(1), tables());
         let options = PostgresOptions::new();
         let with_views = PostgresStore::open_with_projections(&url, &options, inline);
         let with_views = with_views.await.unwrap();

@@ -7,7 +7,8 @@ use retold_core::application::Logged;
 use retold_core::projection::{BoxError, OnPoison, Projection};
 use retold_core::recording::{Appended, LogId, RecordError, Store, verify_log};
 use retold_postgres::{
-    InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, ViewTransaction,
+    Postgres, PostgresInlineProjections, PostgresOptions, PostgresStore, PostgresTables,
+    PostgresTransaction,
 };
 use uuid::Uuid;
 
@@ -18,13 +19,13 @@ use crate::tricks::{
 };
 
 async fn open_with(database: &Database, projection: Projection<Postgres>) -> PostgresStore {
-    let inline = InlineProjections::in_schema("public").with(projection, tables());
+    let inline = PostgresInlineProjections::in_schema("public").with(projection, tables());
     open_inline(database, inline).await.unwrap()
 }
 
 async fn open_inline(
     database: &Database,
-    inline: InlineProjections,
+    inline: PostgresInlineProjections,
 ) -> Result<PostgresStore, RecordError> {
     let options = PostgresOptions::new();
     PostgresStore::open_with_projections(&database.url(), &options, inline).await
@@ -53,7 +54,7 @@ fn the_view_has_what_was_acknowledged() {
 static OTHER: OnceLock<PostgresStore> = OnceLock::new();
 
 /// Blocks its thread until the other store has responded.
-async fn ask_other(_: &ViewTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
+async fn ask_other(_: &PostgresTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
     let asking = std::thread::spawn(|| futures_executor(OTHER.get().unwrap().now()));
     asking.join().unwrap()?;
     Ok(())
@@ -122,7 +123,10 @@ fn one_that_fails_fails_its_own_append_alone() {
     });
 }
 
-async fn quiet(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Result<(), BoxError> {
+async fn quiet(
+    view: &PostgresTransaction<'_>,
+    logged: &Logged<TrickAdded>,
+) -> Result<(), BoxError> {
     if logged.event.0 == "speak" {
         return Err("dogs are quiet here".into());
     }
@@ -139,7 +143,7 @@ fn several_projections_process_an_append_or_none_does() {
         let quiet = PostgresTables::new(["quiet"], |names| {
             format!("CREATE TABLE {} (it integer)", names.table("quiet"))
         });
-        let inline = InlineProjections::in_schema("public")
+        let inline = PostgresInlineProjections::in_schema("public")
             .with(tricks(1), tables())
             .with(strict, quiet);
         let store = open_inline(&database, inline).await.unwrap();
@@ -345,8 +349,8 @@ fn wrong_declarations_are_invalid() {
     block_on(async {
         let database = Database::create().await;
         let bare = Projection::<Postgres>::new("tricks", 1, "dogs");
-        let bare = InlineProjections::in_schema("public").with(bare, tables());
-        let quoted = InlineProjections::in_schema("a b").with(tricks(1), tables());
+        let bare = PostgresInlineProjections::in_schema("public").with(bare, tables());
+        let quoted = PostgresInlineProjections::in_schema("a b").with(tricks(1), tables());
         for inline in [bare, quoted] {
             let opened = open_inline(&database, inline).await.map(drop);
             assert!(matches!(opened, Err(RecordError::Invalid(_))), "{opened:?}");

@@ -15,8 +15,8 @@ use retold_core::projection::{
 };
 use retold_core::recording::{Recorder, Store};
 use retold_postgres::{
-    InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, PostgresViews,
-    ViewTransaction,
+    Postgres, PostgresInlineProjections, PostgresOptions, PostgresStore, PostgresTables,
+    PostgresTransaction, PostgresViews,
 };
 
 use crate::database::{Database, block_on};
@@ -262,7 +262,7 @@ fn a_new_version_may_have_other_columns() {
         let grant = "CREATE ROLE \"a looker\"; GRANT SELECT ON trick TO \"a looker\", PUBLIC";
         admin.batch_execute(grant).await.unwrap();
         let projection = Projection::<Postgres>::new("tricks", 2, "dogs").on_async(
-            async |view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>| {
+            async |view: &PostgresTransaction<'_>, logged: &Logged<TrickAdded>| {
                 let sql = format!("INSERT INTO {} VALUES ($1)", view.table("trick"));
                 view.execute(&sql, &[&logged.event.0]).await?;
                 Ok(())
@@ -312,7 +312,7 @@ fn a_view_of_a_log_that_was_replaced_is_diverged_until_rebuilt() {
     });
 }
 
-async fn nothing(_: &ViewTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
+async fn nothing(_: &PostgresTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
     Ok(())
 }
 
@@ -384,7 +384,7 @@ fn a_connection_that_is_cut_poisons_nothing() {
         let views = store.views_in("public").unwrap();
         let projection = Projection::<Postgres>::new("tricks", 1, "dogs")
             .on_async(
-                async |view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>| {
+                async |view: &PostgresTransaction<'_>, logged: &Logged<TrickAdded>| {
                     if logged.position().get() == 7 {
                         view.query("SELECT pg_terminate_backend(pg_backend_pid())", &[])
                             .await?;
@@ -472,7 +472,7 @@ async fn drive(url: &str) {
 
 /// The child whose view changes with its appends.
 async fn append_inline(url: &str) {
-    let inline = InlineProjections::in_schema("public").with(tricks(1), tables());
+    let inline = PostgresInlineProjections::in_schema("public").with(tricks(1), tables());
     let options = PostgresOptions::new();
     let store = PostgresStore::open_with_projections(url, &options, inline).await;
     let log = log(&store.unwrap(), "dogs").await;

@@ -10,7 +10,9 @@ use retold_core::recording::{
 };
 use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
 use retold_postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
-use retold_postgres::{Postgres, PostgresStore, PostgresTables, PostgresViews, ViewTransaction};
+use retold_postgres::{
+    Postgres, PostgresStore, PostgresTables, PostgresTransaction, PostgresViews,
+};
 use uuid::Uuid;
 
 /// A dog has learnt a trick.
@@ -37,7 +39,10 @@ impl Event for TrickAdded {
 
 /// One row for each trick and one count of all. The table refuses a trick that is added twice, the
 /// handler refuses one after it has written; others do things that no handler should do.
-async fn trick(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Result<(), BoxError> {
+async fn trick(
+    view: &PostgresTransaction<'_>,
+    logged: &Logged<TrickAdded>,
+) -> Result<(), BoxError> {
     let TrickAdded(trick) = &logged.event;
     let position = logged.position().get().cast_signed();
     let insert = format!("INSERT INTO {} VALUES ($1, $2)", view.table("trick"));

@@ -80,7 +80,7 @@ pub(crate) enum PlacedView {
 }
 
 async fn placed(
-    view: &postgres::ViewTransaction<'_>,
+    view: &postgres::PostgresTransaction<'_>,
     placed: &Logged<Placed>,
 ) -> Result<(), BoxError> {
     let sql = format!("INSERT INTO {} VALUES ($1)", view.table("placed"));

@@ -178,7 +178,7 @@ async fn a_handler_that_blocks_its_thread_is_seen_from_other_nodes() {
     assert!(one.leave().await.is_clean());
 }
 
-async fn never(_: &postgres::ViewTransaction<'_>, _: &Logged<Placed>) -> Result<(), BoxError> {
+async fn never(_: &postgres::PostgresTransaction<'_>, _: &Logged<Placed>) -> Result<(), BoxError> {
     pending().await
 }
 

@@ -39,11 +39,11 @@ const CATCH_UP_PAGE_EVENTS: usize = 1_000;
 /// that still have the older version are refused from then on, because they would leave the view
 /// behind.
 #[derive(Clone, Default)]
-pub struct InlineProjections {
+pub struct SqliteInlineProjections {
     declared: Vec<Arc<Declared>>,
 }
 
-impl InlineProjections {
+impl SqliteInlineProjections {
     /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
@@ -76,7 +76,7 @@ impl InlineProjections {
     }
 }
 
-impl fmt::Debug for InlineProjections {
+impl fmt::Debug for SqliteInlineProjections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outlines = self.declared.iter().map(|it| it.outline());
         f.debug_list().entries(outlines).finish()

@@ -14,13 +14,13 @@ const TABLE_NAME_SIZE_MAX: usize = 64;
 const TABLES_MAX: usize = 64;
 
 /// The kind of views that are tables of SQLite: handlers of a `Projection<Sqlite>` change rows
-/// through a [`ViewTransaction`].
+/// through a [`SqliteTransaction`].
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::exhaustive_enums, reason = "there is no value of it")]
 pub enum Sqlite {}
 
 impl ViewKind for Sqlite {
-    type Target<'a> = ViewTransaction<'a>;
+    type Target<'a> = SqliteTransaction<'a>;
     type Handler = AtOnce<Self>;
 }
 
@@ -29,12 +29,12 @@ impl ViewKind for Sqlite {
 /// It is the driver's own connection, with all its statements; the checkpoint is committed with the
 /// handler's changes. If a handler ends the transaction itself (`COMMIT`, `ROLLBACK`), its event is
 /// refused.
-pub struct ViewTransaction<'a> {
+pub struct SqliteTransaction<'a> {
     conn: &'a Connection,
     version: u32,
 }
 
-impl<'a> ViewTransaction<'a> {
+impl<'a> SqliteTransaction<'a> {
     pub(super) fn new(conn: &'a Connection, version: u32) -> Self {
         Self { conn, version }
     }
@@ -56,7 +56,7 @@ pub(super) fn versioned(name: &str, version: u32) -> String {
     format!("{name}__v{version}")
 }
 
-impl Deref for ViewTransaction<'_> {
+impl Deref for SqliteTransaction<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -64,15 +64,15 @@ impl Deref for ViewTransaction<'_> {
     }
 }
 
-impl fmt::Debug for ViewTransaction<'_> {
+impl fmt::Debug for SqliteTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ViewTransaction")
+        f.debug_struct("SqliteTransaction")
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }
 
-type Create = dyn Fn(&ViewTransaction<'_>) -> Result<(), BoxError> + Send + Sync;
+type Create = dyn Fn(&SqliteTransaction<'_>) -> Result<(), BoxError> + Send + Sync;
 
 /// The tables of a view, and how those of a version are created.
 #[derive(Clone)]
@@ -83,7 +83,7 @@ pub struct SqliteTables {
 
 impl SqliteTables {
     /// Declares tables with these plain names, under which readers find them. `create` creates the
-    /// empty tables of a version, with names from [`ViewTransaction::table`], and their indexes.
+    /// empty tables of a version, with names from [`SqliteTransaction::table`], and their indexes.
     ///
     /// ```
     /// # use retold_sqlite::SqliteTables;
@@ -99,7 +99,7 @@ impl SqliteTables {
     /// ```
     pub fn new<N: Into<Arc<str>>>(
         names: impl IntoIterator<Item = N>,
-        create: impl Fn(&ViewTransaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static,
+        create: impl Fn(&SqliteTransaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static,
     ) -> Self {
         Self {
             names: names.into_iter().map(Into::into).collect(),
@@ -112,7 +112,7 @@ impl SqliteTables {
         &self.names
     }
 
-    pub(super) fn create(&self, view: &ViewTransaction<'_>) -> Result<(), BoxError> {
+    pub(super) fn create(&self, view: &SqliteTransaction<'_>) -> Result<(), BoxError> {
         (self.create)(view)
     }
 

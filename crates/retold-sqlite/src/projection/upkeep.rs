@@ -19,7 +19,7 @@ use retold_core::recording::{
 use rusqlite::Connection;
 
 use super::ledger::{self, Entry};
-use super::tables::{Sqlite, SqliteTables, ViewTransaction, versioned};
+use super::tables::{Sqlite, SqliteTables, SqliteTransaction, versioned};
 use crate::error::{before_commit, is_of_the_place};
 
 /// A projection and its tables.
@@ -205,7 +205,7 @@ impl Declared {
     }
 
     fn create_tables(&self, conn: &Connection) -> Result<(), Halt> {
-        let view = ViewTransaction::new(conn, self.version());
+        let view = SqliteTransaction::new(conn, self.version());
         let created = within_handler(|| self.tables.create(&view));
         if conn.is_autocommit() {
             return Err(Halt::Sqlite(ended_by_handler()));
@@ -265,7 +265,7 @@ impl Declared {
 
     /// Processes all events, or returns the one that cannot be processed and leaves no trace.
     fn take(&self, conn: &Connection, events: &[StoredEvent]) -> Result<Taken, Halt> {
-        let mut view = ViewTransaction::new(conn, self.version());
+        let mut view = SqliteTransaction::new(conn, self.version());
         execute(conn, "SAVEPOINT retold_view")?;
         for (index, event) in events.iter().enumerate() {
             let handled = within_handler(|| self.projection.handle(&mut view, event));

@@ -5,7 +5,7 @@ use retold_core::recording::{Append, Appended, Position, RecordError};
 use super::judge::Verdict;
 use crate::file::log::Log;
 use crate::projection::inline;
-use crate::projection::inline::{InlineProjections, refused};
+use crate::projection::inline::{SqliteInlineProjections, refused};
 use crate::reading::matches::Span;
 use crate::reading::page::log_events;
 use crate::transaction::Transaction;
@@ -16,7 +16,7 @@ impl Transaction<'_> {
     pub(crate) fn append(
         &mut self,
         log: &Log,
-        inline: &InlineProjections,
+        inline: &SqliteInlineProjections,
         append: &Append,
     ) -> rusqlite::Result<(Result<Appended, RecordError>, u64)> {
         let born = match self.meet(log)? {
@@ -39,7 +39,7 @@ impl Transaction<'_> {
     fn record_with_views(
         &mut self,
         log: &Log,
-        inline: &InlineProjections,
+        inline: &SqliteInlineProjections,
         append: &Append,
     ) -> rusqlite::Result<Result<Appended, RecordError>> {
         let born = log.birth();

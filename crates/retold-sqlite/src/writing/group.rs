@@ -212,7 +212,7 @@ mod tests {
     use crate::file::log::{Born, Log};
     use crate::file::seq::LogKey;
     use crate::options::SqliteOptions;
-    use crate::projection::inline::InlineProjections;
+    use crate::projection::inline::SqliteInlineProjections;
     use crate::writing::member::{AppendMember, OutcomeSlot, WorkMember};
 
     type Answer<T = Appended> = Result<T, RecordError>;
@@ -264,8 +264,8 @@ mod tests {
         }
     }
 
-    fn none() -> InlineProjections {
-        InlineProjections::new()
+    fn none() -> SqliteInlineProjections {
+        SqliteInlineProjections::new()
     }
 
     fn append(id: u128) -> Append {

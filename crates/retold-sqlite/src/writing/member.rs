@@ -10,7 +10,7 @@ use retold_core::recording::{Append, Appended, RecordError};
 
 use crate::error::Refusal;
 use crate::file::log::Log;
-use crate::projection::inline::InlineProjections;
+use crate::projection::inline::SqliteInlineProjections;
 use crate::transaction::Transaction;
 
 /// A write for a transaction that it may share with others.
@@ -107,7 +107,7 @@ impl<T> OutcomeSlot<T> {
 /// An append on its way into its log.
 pub(crate) struct AppendMember {
     log: Arc<Log>,
-    inline: InlineProjections,
+    inline: SqliteInlineProjections,
     append: Append,
     size: usize,
     answer: Option<Result<Appended, RecordError>>,
@@ -119,7 +119,7 @@ pub(crate) struct AppendMember {
 impl AppendMember {
     pub(crate) fn new(
         log: Arc<Log>,
-        inline: InlineProjections,
+        inline: SqliteInlineProjections,
         append: Append,
         slot: Arc<OutcomeSlot<Appended>>,
     ) -> Self {

@@ -42,7 +42,7 @@ use crate::error::Refusal;
 use crate::file::log::Log;
 use crate::file::presence::FilePresence;
 use crate::options::QUEUE_WAIT_MAX;
-use crate::projection::inline::InlineProjections;
+use crate::projection::inline::SqliteInlineProjections;
 use crate::transaction::Transaction;
 
 /// After this many lone groups in a row, a caller usually does not yield to others first.
@@ -57,7 +57,7 @@ const TURNS_GIVEN_MAX: u32 = 32;
 /// The writing side of a store.
 pub(crate) struct Writer {
     queue: WriteQueue,
-    inline: InlineProjections,
+    inline: SqliteInlineProjections,
     writing: Mutex<Writing>,
     /// SQLite's counter of others' changes, as the last group found it.
     data_version: AtomicI64,
@@ -86,7 +86,7 @@ impl Writer {
     ) -> Self {
         Self {
             queue: WriteQueue::default(),
-            inline: InlineProjections::new(),
+            inline: SqliteInlineProjections::new(),
             writing: Mutex::new(Writing::new(conn, presence)),
             data_version: AtomicI64::new(0),
             lone_groups: AtomicU32::new(0),
@@ -97,13 +97,13 @@ impl Writer {
     }
 
     /// Creates a writer with projections that take part in every append.
-    pub(crate) fn with_inline(mut self, inline: InlineProjections) -> Self {
+    pub(crate) fn with_inline(mut self, inline: SqliteInlineProjections) -> Self {
         self.inline = inline;
         self
     }
 
     /// The projections that take part in every append.
-    pub(crate) fn inline(&self) -> &InlineProjections {
+    pub(crate) fn inline(&self) -> &SqliteInlineProjections {
         &self.inline
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use retold_conformance::Subject;
 use retold_core::recording::{LogId, Store};
-use retold_sqlite::{InlineProjections, SqliteStore};
+use retold_sqlite::{SqliteInlineProjections, SqliteStore};
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
@@ -87,7 +87,7 @@ mod with_a_projection {
         }
 
         async fn open(&self) -> Arc<dyn Store> {
-            let inline = InlineProjections::new().with(tricks(1), tables());
+            let inline = SqliteInlineProjections::new().with(tricks(1), tables());
             let path = self.0.place.path();
             let store = SqliteStore::open_with_projections(path, &patient(), inline);
             Arc::new(store.unwrap())

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use retold_core::projection::{OnPoison, Projection};
 use retold_core::recording::{Appended, LogId, RecordError, Store, verify_log};
-use retold_sqlite::{InlineProjections, Sqlite, SqliteStore, SqliteTables};
+use retold_sqlite::{Sqlite, SqliteInlineProjections, SqliteStore, SqliteTables};
 use uuid::Uuid;
 
 use crate::place::{Place, log, patient};
@@ -12,7 +12,7 @@ use crate::tricks::{
 };
 
 fn open_with(place: &Place, projection: Projection<Sqlite>) -> SqliteStore {
-    let inline = InlineProjections::new().with(projection, tables());
+    let inline = SqliteInlineProjections::new().with(projection, tables());
     SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap()
 }
 
@@ -95,7 +95,7 @@ async fn several_projections_take_an_append_or_none_does() {
         let sql = format!("CREATE TABLE {} (it INTEGER)", view.table("quiet"));
         Ok(view.execute_batch(&sql)?)
     });
-    let inline = InlineProjections::new()
+    let inline = SqliteInlineProjections::new()
         .with(tricks(1), tables())
         .with(strict, quiet);
     let store = SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap();
@@ -210,7 +210,7 @@ async fn it_may_begin_with_now() {
 async fn what_is_declared_wrongly_is_invalid() {
     let place = Place::new();
     let bare = Projection::<Sqlite>::new("tricks", 1, "dogs");
-    let inline = InlineProjections::new().with(bare, tables());
+    let inline = SqliteInlineProjections::new().with(bare, tables());
     let opened = SqliteStore::open_with_projections(place.path(), &patient(), inline);
     assert!(matches!(opened, Err(RecordError::Invalid(_))), "{opened:?}");
 }

@@ -13,7 +13,7 @@ use retold_core::projection::{
 };
 use retold_core::recording::{Recorder, Store};
 use retold_sqlite::{
-    InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables, SqliteViews,
+    Sqlite, SqliteInlineProjections, SqliteOptions, SqliteStore, SqliteTables, SqliteViews,
 };
 
 use crate::place::{Place, log, patient};
@@ -475,7 +475,7 @@ fn child() {
 fn append_inline(place: &Place) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).build().unwrap().block_on(async {
-        let inline = InlineProjections::new().with(tricks(1), tables());
+        let inline = SqliteInlineProjections::new().with(tricks(1), tables());
         let store = SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap();
         let log = log(&store, "dogs").await;
         loop {

@@ -1,5 +1,5 @@
 use retold::application::Logged;
-use retold::postgres::{Postgres, ViewTransaction};
+use retold::postgres::{Postgres, PostgresTransaction};
 use retold::prelude::*;
 use retold::projection::Projection;
 use retold::system::{Context, Follower};
@@ -16,7 +16,7 @@ fn main() {
         Ok(())
     });
     let _ = Projection::<Postgres>::new("b", 1, "orders").on_async(
-        async move |_: &ViewTransaction<'_>, placed: &Logged<Placed>| {
+        async move |_: &PostgresTransaction<'_>, placed: &Logged<Placed>| {
             assert!(placed.event.item.len() < limit.len());
             Ok(())
         },

@@ -19,6 +19,6 @@ fn main() {
     let _ = Projection::<Postgres>::new("b", 1, "orders").on::<Placed>(|_, _| Ok(()));
     // A handler that is not asynchronous.
     let _ = Projection::<Postgres>::new("d", 1, "orders").on_async(
-        |_: &retold::postgres::ViewTransaction<'_>, _: &Logged<Placed>| Ok(()),
+        |_: &retold::postgres::PostgresTransaction<'_>, _: &Logged<Placed>| Ok(()),
     );
 }
