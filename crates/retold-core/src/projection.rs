@@ -50,6 +50,8 @@ mod outline;
 mod declaration;
 mod view_store;
 
+mod view_rules;
+
 mod rate;
 
 mod progress;
@@ -68,6 +70,7 @@ pub use self::pipeline::{
     PROJECTION_PAGE_EVENTS_DEFAULT, ProjectionPipeline, Step, UNRECORDED_EVENTS_MAX,
 };
 pub use self::progress::{ProjectionHandle, ProjectionState, ProjectionStatus};
+pub use self::view_rules::{Begin, PageAttempt, Switch, ViewRules, ViewVersion};
 pub use self::view_store::{
     Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
     ViewPage, ViewStore,

@@ -21,4 +21,4 @@ pub(crate) mod inline;
 pub(crate) use failure::Halt;
 pub(crate) use tables::check_word;
 pub use tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
-pub(crate) use upkeep::{Declared, Home, all};
+pub(crate) use upkeep::{Home, PostgresView, all};

@@ -16,4 +16,4 @@ pub(crate) mod inline;
 
 pub(crate) use ledger::all;
 pub use tables::{Sqlite, SqliteTables, SqliteTransaction};
-pub(crate) use upkeep::{Declared, Halt, guard_commits};
+pub(crate) use upkeep::{Halt, SqliteView, guard_commits};

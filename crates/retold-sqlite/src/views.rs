@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{before_commit, of_commit};
 use crate::file::connection::FilePlace;
 use crate::options::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
-use crate::projection::{Declared, Halt, Sqlite, SqliteTables, guard_commits};
+use crate::projection::{Halt, Sqlite, SqliteTables, SqliteView, guard_commits};
 use crate::reading::readers::Reader;
 use crate::shared::Shared;
 use crate::transaction::Transaction;
@@ -120,16 +120,16 @@ impl SqliteViews {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] for a projection or a table that is not declared correctly.
+    /// [`Invalid`] for a projection or a table that is not view correctly.
     pub fn keep(
         &self,
         projection: Projection<Sqlite>,
         tables: SqliteTables,
     ) -> Result<Arc<dyn ViewStore>, Invalid> {
-        let declared = Arc::new(Declared::new(projection, tables));
-        declared.check()?;
+        let view = Arc::new(SqliteView::new(projection, tables));
+        view.check()?;
         Ok(Arc::new(SqliteViewStore {
-            declared,
+            view,
             home: self.home.clone(),
         }))
     }
@@ -178,27 +178,29 @@ impl OwnFile {
 
     fn write<T>(
         &self,
-        declared: &Declared,
-        work: impl FnOnce(&Declared, &Connection) -> Result<T, Halt>,
+        view: &SqliteView,
+        work: impl FnOnce(&SqliteView, &Connection) -> Result<T, Halt>,
     ) -> Result<T, ProjectionError> {
         let conn = self.conn();
         let presence = self.place.presence();
-        presence.check().map_err(|error| declared.error(error))?;
+        presence
+            .check()
+            .map_err(|error| view.rules().error(error))?;
         let run = |sql: &str| conn.prepare_cached(sql)?.execute([]).map(drop);
         let roll_back = || match conn.is_autocommit() {
             true => Ok(()),
             false => run("ROLLBACK"),
         };
         let begun = roll_back().and_then(|()| run("BEGIN IMMEDIATE"));
-        begun.map_err(|error| Halt::Sqlite(error).into_error(declared))?;
-        let worked = work(declared, &conn).map_err(|halt| halt.into_error(declared));
+        begun.map_err(|error| Halt::Sqlite(error).into_error(view))?;
+        let worked = work(view, &conn).map_err(|halt| halt.into_error(view));
         let ended = match &worked {
             Ok(_) => run("COMMIT")
-                .map_err(|error| declared.error(of_commit(error)))
-                .and_then(|()| presence.check().map_err(|error| declared.error(error))),
+                .map_err(|error| view.rules().error(of_commit(error)))
+                .and_then(|()| presence.check().map_err(|error| view.rules().error(error))),
             Err(_) => Ok(()),
         };
-        let rolled_back = roll_back().map_err(|error| Halt::Sqlite(error).into_error(declared));
+        let rolled_back = roll_back().map_err(|error| Halt::Sqlite(error).into_error(view));
         let worked = worked?;
         ended.and(rolled_back).map(|()| worked)
     }
@@ -206,7 +208,7 @@ impl OwnFile {
 
 /// Keeps one version of a view in a SQLite file.
 struct SqliteViewStore {
-    declared: Arc<Declared>,
+    view: Arc<SqliteView>,
     home: Home,
 }
 
@@ -214,66 +216,65 @@ impl SqliteViewStore {
     async fn write<T: Send + 'static>(
         &self,
         size: usize,
-        mut work: impl FnMut(&Declared, &Connection) -> Result<T, Halt> + Send + 'static,
+        mut work: impl FnMut(&SqliteView, &Connection) -> Result<T, Halt> + Send + 'static,
     ) -> Result<T, ProjectionError> {
         let shared = match &self.home {
-            Home::Own(own) => return own.write(&self.declared, work),
+            Home::Own(own) => return own.write(&self.view, work),
             Home::Store(shared) => shared,
         };
-        let declared = self.declared.clone();
-        let member =
-            move |transaction: &mut Transaction<'_>| match work(&declared, transaction.conn) {
-                Ok(done) => Ok(Ok(Ok(done))),
-                Err(Halt::Refused(error)) => Ok(Ok(Err(error))),
-                Err(Halt::Sqlite(error)) => Err(error),
-            };
-        let failed = |error| self.declared.error(error);
+        let view = self.view.clone();
+        let member = move |transaction: &mut Transaction<'_>| match work(&view, transaction.conn) {
+            Ok(done) => Ok(Ok(Ok(done))),
+            Err(Halt::Refused(error)) => Ok(Ok(Err(error))),
+            Err(Halt::Sqlite(error)) => Err(error),
+        };
+        let failed = |error| self.view.rules().error(error);
         let written = shared.writer().map_err(failed)?.work(size, member);
         written.await.map_err(failed)?
     }
 
     fn read<T>(
         &self,
-        look: impl FnOnce(&Declared, &Connection) -> rusqlite::Result<T>,
+        look: impl FnOnce(&SqliteView, &Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ProjectionError> {
-        let failed = |error| self.declared.error(error);
+        let failed = |error| self.view.rules().error(error);
         let found = match &self.home {
             Home::Own(own) => {
                 let presence = own.place.presence();
                 presence.check_now_and_then().map_err(failed)?;
                 match own.conn.try_lock() {
-                    Ok(conn) => look(&self.declared, &conn),
+                    Ok(conn) => look(&self.view, &conn),
                     // A handler is running. Waiting for one that does not return would block the
                     // caller's thread too.
                     Err(TryLockError::WouldBlock) => {
                         let views = SqliteViews {
                             home: self.home.clone(),
                         };
-                        look(&self.declared, &views.reader().map_err(failed)?)
+                        look(&self.view, &views.reader().map_err(failed)?)
                     }
-                    Err(TryLockError::Poisoned(conn)) => look(&self.declared, &conn.into_inner()),
+                    Err(TryLockError::Poisoned(conn)) => look(&self.view, &conn.into_inner()),
                 }
             }
             Home::Store(shared) => {
-                let read = |reader: &mut Reader| Ok(look(&self.declared, &reader.conn));
+                let read = |reader: &mut Reader| Ok(look(&self.view, &reader.conn));
                 shared.readers.read(read).map_err(failed)?
             }
         };
-        found.map_err(|error| Halt::Sqlite(error).into_error(&self.declared))
+        found.map_err(|error| Halt::Sqlite(error).into_error(&self.view))
     }
 }
 
 impl ViewStore for SqliteViewStore {
     fn outline(&self) -> &ProjectionOutline {
-        self.declared.outline()
+        self.view.outline()
     }
 
     fn handling(&self) -> Option<&Handling> {
-        Some(self.declared.handling())
+        Some(self.view.handling())
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
-        Box::pin(async { self.read(Declared::kept) })
+        Box::pin(async { self.read(SqliteView::kept) })
     }
 
     fn begin(
@@ -281,14 +282,12 @@ impl ViewStore for SqliteViewStore {
         upstream: LogId,
         start: Option<Checkpoint>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
-        Box::pin(self.write(0, move |declared, conn| {
-            declared.begin(conn, upstream, start)
-        }))
+        Box::pin(self.write(0, move |view, conn| view.begin(conn, upstream, start)))
     }
 
     fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
         let size = page.events.iter().map(StoredEvent::size).sum();
-        Box::pin(self.write(size, move |declared, conn| declared.apply(conn, &page)))
+        Box::pin(self.write(size, move |view, conn| view.apply(conn, &page)))
     }
 
     fn skip(
@@ -296,9 +295,7 @@ impl ViewStore for SqliteViewStore {
         after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
-        Box::pin(self.write(0, move |declared, conn| {
-            declared.skip(conn, after, &skipped)
-        }))
+        Box::pin(self.write(0, move |view, conn| view.skip(conn, after, &skipped)))
     }
 
     fn switch(
@@ -307,9 +304,7 @@ impl ViewStore for SqliteViewStore {
         to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
-        Box::pin(self.write(0, move |declared, conn| {
-            declared.switch(conn, after, to, supersede)
-        }))
+        Box::pin(self.write(0, move |view, conn| view.switch(conn, after, to, supersede)))
     }
 
     fn skipped(
@@ -319,12 +314,12 @@ impl ViewStore for SqliteViewStore {
     ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>> {
         Box::pin(async move {
             let limit = check_page_limit(limit, SKIPPED_PAGE_MAX)
-                .map_err(|invalid| self.declared.error(invalid.into()))?;
-            self.read(|declared, conn| declared.skipped(conn, after, limit))
+                .map_err(|invalid| self.view.rules().error(invalid.into()))?;
+            self.read(|view, conn| view.skipped(conn, after, limit))
         })
     }
 
     fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
-        Box::pin(self.write(0, |declared, conn| declared.discard(conn)))
+        Box::pin(self.write(0, |view, conn| view.discard(conn)))
     }
 }

@@ -181,6 +181,18 @@ impl ProjectionError {
         }
     }
 
+    /// For inline projections: converts the error to that of the append in which the projection
+    /// takes part.
+    pub fn into_append_error(self) -> RecordError {
+        match self {
+            Self::Unavailable { failure, .. } => RecordError::Unavailable(failure),
+            Self::Corrupt { corrupt, .. } => corrupt.into(),
+            error => RecordError::invalid(format!(
+                "{error}; it takes part in every append to its log, so nothing is recorded"
+            )),
+        }
+    }
+
     /// For view stores: converts a database error to an error of this projection.
     pub fn of_record_error(projection: ProjectionLabel, error: RecordError) -> Self {
         match error {

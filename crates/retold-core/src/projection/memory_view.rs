@@ -19,12 +19,12 @@ use super::error::ProjectionError;
 use super::handler::{AtOnce, ViewKind};
 use super::handling::Handling;
 use super::outline::ProjectionOutline;
+use super::view_rules::{Begin, Switch, ViewRules, ViewVersion};
 use super::view_store::{
-    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
-    ViewPage, ViewStore,
+    Applied, Kept, SKIPPED_PAGE_MAX, SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
 };
 use crate::recording::limits::check_page_limit;
-use crate::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent};
+use crate::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, StoredEvent};
 
 /// A view in memory, as its readers use it. Clones share the view.
 ///
@@ -56,12 +56,9 @@ struct Shared<V> {
 
 /// The view that one version has made from the log.
 struct Generation<V> {
-    /// 0 before the first version begins.
-    version: u32,
     view: V,
     /// None before the version begins.
-    upstream: Option<LogId>,
-    checkpoint: Option<Checkpoint>,
+    stored: Option<ViewVersion>,
     skipped: Vec<SkippedEvent>,
     /// None before the first page.
     backup: Option<Backup<V>>,
@@ -109,7 +106,7 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
     /// Creates a view whose value is the result of `beginning` before the first event, in each
     /// version.
     pub fn beginning_with(beginning: impl Fn() -> V + Send + Sync + 'static) -> Self {
-        let seen = RwLock::new(Generation::new(0, beginning()));
+        let seen = RwLock::new(Generation::new(beginning()));
         Self {
             shared: Arc::new(Shared {
                 beginning: Box::new(beginning),
@@ -142,6 +139,7 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
     {
         projection.outline().check()?;
         Ok(Arc::new(MemoryViewStore {
+            rules: ViewRules::new(projection.outline()),
             projection,
             shared: self.shared.clone(),
             building: Mutex::new(None),
@@ -158,12 +156,13 @@ impl<V> MemoryViewGuard<'_, V> {
     /// Returns the last event that the view has recorded as applied or skipped; none before the
     /// first.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        self.seen.checkpoint
+        self.seen.checkpoint()
     }
 
-    /// Returns the version of the projection that built it; 0 before the first version has begun.
+    /// Returns the version of the projection that built it; 0 before the first version has begun,
+    /// and after the version was discarded.
     pub fn version(&self) -> u32 {
-        self.seen.version
+        self.seen.version()
     }
 }
 
@@ -185,8 +184,8 @@ impl<V> fmt::Debug for MemoryView<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seen = self.shared.seen();
         f.debug_struct("MemoryView")
-            .field("version", &seen.version)
-            .field("checkpoint", &seen.checkpoint)
+            .field("version", &seen.version())
+            .field("checkpoint", &seen.checkpoint())
             .finish_non_exhaustive()
     }
 }
@@ -204,32 +203,33 @@ impl<V> Shared<V> {
 }
 
 impl<V> Generation<V> {
-    fn new(version: u32, view: V) -> Self {
+    fn new(view: V) -> Self {
         Self {
-            version,
             view,
-            upstream: None,
-            checkpoint: None,
+            stored: None,
             skipped: Vec::new(),
             backup: None,
         }
     }
 
-    fn kept(&self, seen: Seen) -> Option<Kept> {
-        Some(Kept {
-            upstream: self.upstream?,
-            checkpoint: self.checkpoint,
-            seen,
-            skipped: self.skipped.len() as u64,
-        })
+    /// 0 before the version begins.
+    fn version(&self) -> u32 {
+        self.stored.as_ref().map_or(0, |it| it.version)
     }
 
-    /// Begins, unless it has begun over this log or has a checkpoint.
-    fn begin(&mut self, upstream: LogId, start: Option<Checkpoint>) {
-        if self.upstream != Some(upstream) && self.checkpoint.is_none() {
-            self.upstream = Some(upstream);
-            self.checkpoint = start;
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.stored.as_ref()?.checkpoint
+    }
+
+    fn advance(&mut self, to: Option<Checkpoint>) {
+        if let Some(stored) = &mut self.stored {
+            stored.checkpoint = to;
         }
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        let stored = self.stored.as_ref()?;
+        Some(stored.kept(self.skipped.len() as u64))
     }
 }
 
@@ -249,12 +249,12 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
                     Err(checkpoint) => Applied::Elsewhere(checkpoint),
                 };
             }
-            self.checkpoint = Some(event.checkpoint());
+            self.advance(Some(event.checkpoint()));
             backup.since.push(event.clone());
         }
         backup.worked += begun.elapsed();
         self.backup = Some(backup);
-        self.checkpoint = Some(page.to);
+        self.advance(Some(page.to));
         Applied::Whole
     }
 
@@ -263,7 +263,7 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
         let view = self.view.clone();
         Backup {
             view,
-            checkpoint: self.checkpoint,
+            checkpoint: self.checkpoint(),
             since: Vec::new(),
             cost: begun.elapsed(),
             worked: Duration::ZERO,
@@ -292,7 +292,7 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
             view, checkpoint, ..
         } = backup;
         self.view = view;
-        self.checkpoint = checkpoint;
+        self.advance(checkpoint);
         self.skipped.retain(|it| {
             Some(it.checkpoint.position) <= checkpoint.map(|checkpoint| checkpoint.position)
         });
@@ -311,44 +311,69 @@ impl<V> Backup<V> {
 /// its place.
 struct MemoryViewStore<V: Send + Sync + 'static> {
     projection: Projection<MemoryView<V>>,
+    rules: ViewRules,
     shared: Arc<Shared<V>>,
     /// This version while readers see an older one.
     building: Mutex<Option<Generation<V>>>,
 }
 
 impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
-    fn version(&self) -> u32 {
-        self.projection.outline().version
-    }
-
     fn building(&self) -> MutexGuard<'_, Option<Generation<V>>> {
         self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn invalid(&self, invalid: Invalid) -> ProjectionError {
-        let label = self.projection.outline().label();
-        ProjectionError::of_record_error(label, RecordError::Invalid(invalid))
+    /// Returns this version while it is built; none if another view store of this version, or of a
+    /// newer one, was faster.
+    fn still_building(&self) -> MutexGuard<'_, Option<Generation<V>>> {
+        let mut building = self.building();
+        self.drop_if_outdone(&mut building, &self.shared.seen());
+        building
     }
 
-    /// Calls a function with this version, wherever it is.
-    fn with_generation<T>(
+    /// Returns this version while it is built, and the one that readers see, both locked.
+    fn both(
         &self,
-        work: impl FnOnce(&mut Generation<V>, Seen) -> T,
-    ) -> Result<T, ProjectionError> {
+    ) -> (
+        MutexGuard<'_, Option<Generation<V>>>,
+        RwLockWriteGuard<'_, Generation<V>>,
+    ) {
         let mut building = self.building();
-        if let Some(generation) = &mut *building {
-            let current = self.shared.seen().version;
-            if current < self.version() {
-                return Ok(work(generation, Seen::Older));
-            }
-            // Another view store of this version, or of a newer one, was faster.
+        let seen = self.shared.seen_mut();
+        self.drop_if_outdone(&mut building, &seen);
+        (building, seen)
+    }
+
+    fn drop_if_outdone(&self, building: &mut Option<Generation<V>>, seen: &Generation<V>) {
+        if seen.version() >= self.rules.outline().version {
             *building = None;
         }
-        let mut seen = self.shared.seen_mut();
-        if seen.version != self.version() {
-            return Err(self.projection.outline().superseded(seen.version));
+    }
+
+    /// Calls a function with this version, where it is.
+    fn with_generation<T>(
+        &self,
+        work: impl FnOnce(&mut Generation<V>) -> Result<T, ProjectionError>,
+    ) -> Result<T, ProjectionError> {
+        let mut building = self.still_building();
+        if let Some(generation) = &mut *building {
+            return work(generation);
         }
-        Ok(work(&mut seen, Seen::This))
+        let mut seen = self.shared.seen_mut();
+        let stored = seen.stored.as_slice();
+        if self.rules.own(stored).is_none() {
+            return Err(self.rules.missing(stored));
+        }
+        work(&mut seen)
+    }
+
+    /// Returns what a function finds in this version; none if it has not begun.
+    fn look<T>(&self, look: impl FnOnce(&Generation<V>) -> T) -> Option<T> {
+        if let Some(generation) = &*self.still_building() {
+            return Some(look(generation));
+        }
+        let seen = self.shared.seen();
+        self.rules.own(seen.stored.as_slice())?;
+        Some(look(&seen))
     }
 
     fn begin_now(
@@ -356,39 +381,27 @@ impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
         upstream: LogId,
         start: Option<Checkpoint>,
     ) -> Result<Kept, ProjectionError> {
-        {
-            let mut building = self.building();
-            let mut seen = self.shared.seen_mut();
-            if seen.version == 0 {
-                seen.version = self.version();
+        let (mut building, mut seen) = self.both();
+        let stored = stored(&seen, &building);
+        let begin = self.rules.begin(&stored, upstream, start, &[])?;
+        let version = begin.version().clone();
+        let generation = match (begin, &mut *building) {
+            (Begin::Created(version), building) if !version.is_seen => {
+                building.insert(Generation::new((self.shared.beginning)()))
             }
-            if seen.version < self.version() && building.is_none() {
-                let view = (self.shared.beginning)();
-                *building = Some(Generation::new(self.version(), view));
-            }
-        }
-        self.with_generation(|generation, seen| {
-            generation.begin(upstream, start);
-            generation.kept(seen).expect("it has begun just now")
-        })
-    }
-
-    fn kept_now(&self) -> Option<Kept> {
-        if let Some(generation) = &*self.building() {
-            return generation.kept(Seen::Older);
-        }
-        let seen = self.shared.seen();
-        (seen.version == self.version())
-            .then(|| seen.kept(Seen::This))
-            .flatten()
+            (_, Some(generation)) => generation,
+            (_, None) => &mut seen,
+        };
+        let kept = version.kept(generation.skipped.len() as u64);
+        generation.stored = Some(version);
+        Ok(kept)
     }
 
     fn apply_now(&self, page: &ViewPage) -> Result<Applied, ProjectionError> {
-        self.with_generation(|generation, _| {
-            if generation.checkpoint != page.after {
-                return Applied::Elsewhere(generation.checkpoint);
-            }
-            generation.take_in(&self.projection, page)
+        self.with_generation(|generation| {
+            let stored = generation.stored.as_ref();
+            let elsewhere = stored.and_then(|it| it.elsewhere(page.after));
+            Ok(elsewhere.unwrap_or_else(|| generation.take_in(&self.projection, page)))
         })
     }
 
@@ -397,21 +410,17 @@ impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
         after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> Result<Applied, ProjectionError> {
-        self.with_generation(|generation, _| {
-            if generation.checkpoint != after {
-                return Ok(Applied::Elsewhere(generation.checkpoint));
+        self.with_generation(|generation| {
+            let count = generation.skipped.len() as u64;
+            if let Some(stored) = &generation.stored
+                && let Some(applied) = self.rules.skip(stored, after, &skipped, count)?
+            {
+                return Ok(applied);
             }
-            if generation.skipped.len() as u64 >= SKIPPED_EVENTS_MAX {
-                return Err(Invalid::new(format!(
-                    "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
-                    skipped.checkpoint
-                )));
-            }
-            generation.checkpoint = Some(skipped.checkpoint);
+            generation.advance(Some(skipped.checkpoint));
             generation.skipped.push(skipped);
             Ok(Applied::Whole)
-        })?
-        .map_err(|invalid| self.invalid(invalid))
+        })
     }
 
     fn switch_now(
@@ -420,35 +429,19 @@ impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
         to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> Result<Switched, ProjectionError> {
-        {
-            let mut building = self.building();
-            let mut seen = self.shared.seen_mut();
-            if seen.version < self.version()
-                && let Some(generation) = &*building
-            {
-                if generation.checkpoint != after {
-                    return Ok(Switched::Elsewhere(generation.checkpoint));
-                }
-                let position = |checkpoint: Option<Checkpoint>| {
-                    checkpoint.map(|checkpoint| checkpoint.position)
-                };
-                if let Some(older) = seen.checkpoint
-                    && position(to) < Some(older.position)
-                    && supersede == Supersede::Reached
-                {
-                    return Ok(Switched::Behind(older));
-                }
-                if let Some(mut generation) = building.take() {
-                    generation.checkpoint = to;
-                    *seen = generation;
-                }
-                return Ok(Switched::Done);
-            }
+        let (mut building, mut seen) = self.both();
+        let stored = stored(&seen, &building);
+        let mut version = match self.rules.switch(&stored, after, to, supersede)? {
+            Switch::Unchanged(switched) => return Ok(switched),
+            Switch::Done { version, .. } => version.clone(),
+        };
+        if let Some(generation) = building.take() {
+            *seen = generation;
         }
-        self.with_generation(|generation, _| match generation.checkpoint {
-            checkpoint if checkpoint == to => Switched::Done,
-            checkpoint => Switched::Elsewhere(checkpoint),
-        })
+        version.is_seen = true;
+        version.checkpoint = to.or(version.checkpoint);
+        seen.stored = Some(version);
+        Ok(Switched::Done)
     }
 
     fn skipped_now(
@@ -456,22 +449,30 @@ impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<SkippedEvent>, ProjectionError> {
-        let limit = check_page_limit(limit, SKIPPED_PAGE_MAX).map_err(|it| self.invalid(it))?;
-        self.with_generation(|generation, _| {
+        let limit = check_page_limit(limit, SKIPPED_PAGE_MAX);
+        let limit = limit.map_err(|invalid| self.rules.error(invalid.into()))?;
+        let page = self.look(|generation| {
             let events = generation.skipped.iter();
             let later = events.filter(|it| Some(it.checkpoint.position) > after);
             later.take(limit).cloned().collect()
-        })
+        });
+        Ok(page.unwrap_or_default())
     }
 
     fn discard_now(&self) {
-        let mut building = self.building();
-        let mut seen = self.shared.seen_mut();
+        self.rules.discard();
+        let (mut building, mut seen) = self.both();
         *building = None;
-        if seen.version == self.version() {
-            *seen = Generation::new(self.version(), (self.shared.beginning)());
+        if self.rules.own(seen.stored.as_slice()).is_some() {
+            *seen = Generation::new((self.shared.beginning)());
         }
     }
+}
+
+/// All versions that a view store knows: the one that readers see, and its own while it is built.
+fn stored<V>(seen: &Generation<V>, building: &Option<Generation<V>>) -> Vec<ViewVersion> {
+    let building = building.as_ref().and_then(|it| it.stored.clone());
+    seen.stored.iter().cloned().chain(building).collect()
 }
 
 impl<V: Clone + Send + Sync + 'static> ViewStore for MemoryViewStore<V> {
@@ -488,7 +489,7 @@ impl<V: Clone + Send + Sync + 'static> ViewStore for MemoryViewStore<V> {
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
-        Box::pin(ready(Ok(self.kept_now())))
+        Box::pin(ready(Ok(self.look(Generation::kept).flatten())))
     }
 
     fn begin(

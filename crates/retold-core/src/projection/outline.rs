@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::{ProjectionError, ProjectionLabel};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
-use crate::recording::{Checkpoint, Invalid, LogId, Query, QueryItem, RecordError};
+use crate::recording::{Checkpoint, Invalid, LogId, Query, QueryItem};
 
 /// How an event that cannot be applied to the view is treated: one that cannot be decoded, or whose
 /// handler fails. An event never becomes poison because a store is unavailable.
@@ -81,9 +81,12 @@ impl ProjectionOutline {
         }
     }
 
-    /// For drivers and view stores of the view: creates the error that the log no longer has the
-    /// events that were read.
-    pub fn diverged(&self, checkpoint: Checkpoint, found: Option<Checkpoint>) -> ProjectionError {
+    /// Creates the error that the log no longer has the events that were read.
+    pub(crate) fn diverged(
+        &self,
+        checkpoint: Checkpoint,
+        found: Option<Checkpoint>,
+    ) -> ProjectionError {
         ProjectionError::Diverged {
             projection: self.label(),
             log: self.upstream.clone(),
@@ -93,9 +96,9 @@ impl ProjectionOutline {
         }
     }
 
-    /// For drivers and view stores of the view: creates the error that the view was built from a
-    /// log with another id. `ids` are the id stored with the view, then the id of the log.
-    pub fn of_another_log(
+    /// Creates the error that the view was built from a log with another id. `ids` are the id stored
+    /// with the view, then the id of the log.
+    pub(crate) fn of_another_log(
         &self,
         checkpoint: Checkpoint,
         found: Option<Checkpoint>,
@@ -107,41 +110,6 @@ impl ProjectionOutline {
             checkpoint,
             found,
             ids: Some(Box::new(ids)),
-        }
-    }
-
-    /// For view stores of the view: checks that a stored version was built from the present log.
-    /// `ids` are as in [`of_another_log`](Self::of_another_log).
-    ///
-    /// # Errors
-    ///
-    /// [`ProjectionError::Diverged`] if it has events of another log.
-    pub fn check_log(
-        &self,
-        checkpoint: Option<Checkpoint>,
-        ids: (LogId, LogId),
-    ) -> Result<(), ProjectionError> {
-        match checkpoint {
-            Some(checkpoint) if ids.0 != ids.1 => Err(self.of_another_log(checkpoint, None, ids)),
-            _ => Ok(()),
-        }
-    }
-
-    /// For view stores of the view: creates the error that readers see a newer version.
-    pub fn superseded(&self, current: u32) -> ProjectionError {
-        ProjectionError::Superseded {
-            projection: self.label(),
-            current,
-        }
-    }
-
-    /// For view stores of the view: creates the error that this version is not stored. `seen` is
-    /// the version that readers see.
-    pub fn missing(&self, seen: Option<u32>) -> ProjectionError {
-        let reason = "it was discarded while it was running, or has not begun; begin it again";
-        match seen {
-            Some(seen) => self.superseded(seen),
-            None => ProjectionError::of_record_error(self.label(), RecordError::invalid(reason)),
         }
     }
 

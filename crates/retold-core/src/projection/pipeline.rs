@@ -313,7 +313,7 @@ impl ProjectionPipeline {
             return self.step_before_birth().await;
         };
         let start = match self.view_store.kept().await? {
-            Some(kept) if kept.checkpoint.is_some() || kept.upstream == log_id => kept.checkpoint,
+            Some(kept) if kept.has_begun_over(log_id) => kept.checkpoint,
             _ => self.start().await?,
         };
         let kept = self.view_store.begin(log_id, start).await?;

@@ -18,11 +18,44 @@ pub const SKIPPED_PAGE_MAX: usize = 1_000;
 
 /// Stores the view of one version of one projection, with its checkpoint.
 ///
-/// The trait is dyn-compatible, so that one runner can drive views in memory and in databases. View
-/// and checkpoint change together or not at all. Several view stores of one projection may work at
-/// the same time, also in several processes: each call compares the checkpoint, and an event that
-/// another view store has applied is not applied again. A future may be dropped at any time; its
-/// call then takes effect completely or not at all.
+/// The trait is dyn-compatible, so that one runner can drive views in memory and in databases.
+/// Several view stores of one projection may work at the same time, also in several processes.
+///
+/// # Contract
+///
+/// Each rule has a test of the same name in the crate `retold-conformance`, which every view store
+/// runs. [`ViewRules`](super::ViewRules) makes the decisions of rules 2, 3 and 6 to 12 from the
+/// stored data, so a view store only reads and writes its database.
+///
+/// 1. `view_and_checkpoint_change_together`, in one transaction, or not at all.
+/// 2. `a_page_is_applied_once`: [`apply`](Self::apply), [`skip`](Self::skip) and
+///    [`switch`](Self::switch) compare the stored checkpoint with the expected one. If another view
+///    store has moved it, they change nothing and return the stored one.
+/// 3. `an_event_that_fails_leaves_no_trace`: if a handler fails or panics, all of its changes are
+///    undone. The events of the page before it are applied, and the checkpoint is at the last of
+///    them.
+/// 4. `skipped_events_are_listed`: a skipped event moves the checkpoint, and is listed once, for its
+///    version only.
+/// 5. `a_dropped_call_takes_effect_completely_or_not`: a future may be dropped at any time.
+/// 6. `a_version_begins_once`: a version that has begun is left unchanged by
+///    [`begin`](Self::begin), with one exception: if it began over another log and has no
+///    checkpoint, it has processed nothing, so it takes the new log id and start.
+/// 7. `readers_see_the_first_version_at_once`: if readers see no version, they see one that begins.
+///    Other versions are built next to it, and change nothing that readers see.
+/// 8. `readers_never_move_backward`: a version replaces an older one only if its checkpoint is not
+///    before that of the older one, unless the log has [diverged](Supersede::Diverged).
+/// 9. `a_switch_drops_older_versions`: readers see the version, and all older ones are dropped, in
+///    one transaction. Every later call that would change one of them fails with
+///    [`Superseded`](ProjectionError::Superseded).
+/// 10. `a_version_that_is_not_stored_changes_nothing`: before it begins, and after it is discarded,
+///     the calls of rule 2 fail with [`Invalid`](ProjectionError::Invalid), unless readers see a
+///     newer version.
+/// 11. `a_discarded_version_begins_again`, over any log. Its view, its checkpoint and its skipped
+///     events are gone; other versions are unchanged.
+/// 12. `versions_have_events_of_one_log`: a version does not begin over one log while another
+///     version has events of another log, because it would replace the view of another store. It
+///     fails with [`Diverged`](ProjectionError::Diverged), unless this view store was asked to
+///     [`discard`](Self::discard) the version before.
 pub trait ViewStore: Send + Sync {
     /// Returns the projection without its handlers.
     fn outline(&self) -> &ProjectionOutline;
@@ -47,15 +80,12 @@ pub trait ViewStore: Send + Sync {
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>>;
 
     /// Begins this version over the log with this id, with the checkpoint `start`, and returns the
-    /// stored state. A version that has begun is left unchanged, with one exception: if it began
-    /// over another log and has no checkpoint yet, it has processed nothing, so it takes the new
-    /// log id and `start`.
-    ///
-    /// If there is no other version, readers see this one from now on.
+    /// stored state (rules 6, 7 and 12).
     ///
     /// # Errors
     ///
-    /// `Superseded` if readers see a newer version. `Unavailable`, `Invalid`, `Corrupt`.
+    /// `Superseded` if readers see a newer version. `Diverged` by rule 12. `Unavailable`,
+    /// `Invalid`, `Corrupt`.
     fn begin(
         &self,
         upstream: LogId,
@@ -66,8 +96,8 @@ pub trait ViewStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Superseded` if the version was dropped for a newer one. `Unavailable`, `Corrupt`,
-    /// `Invalid`.
+    /// `Superseded` if the version was dropped for a newer one; `Invalid` if it is not stored for
+    /// another reason (rule 10). `Unavailable`, `Corrupt`.
     fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>>;
 
     /// Records that an event is skipped, and moves the checkpoint from `after` to it.
@@ -134,6 +164,14 @@ pub struct Kept {
     pub seen: Seen,
     /// The number of events that were skipped as poison.
     pub skipped: u64,
+}
+
+impl Kept {
+    /// Returns whether [`begin`](ViewStore::begin) over this log leaves the version unchanged: it
+    /// has begun over this log, or has processed events of the log over which it began.
+    pub fn has_begun_over(&self, upstream: LogId) -> bool {
+        self.checkpoint.is_some() || self.upstream == upstream
+    }
 }
 
 /// The version of a view that readers see.

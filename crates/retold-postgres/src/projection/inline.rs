@@ -11,7 +11,7 @@ use retold_core::projection::{Projection, ProjectionError, ProjectionPipeline};
 use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, Recorder, StoredEvent};
 
 use super::views::PostgresViews;
-use super::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
+use super::{Halt, Home, Postgres, PostgresTables, PostgresView, check_word};
 use crate::error::Refusal;
 use crate::log::Born;
 use crate::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
@@ -95,7 +95,7 @@ impl fmt::Debug for PostgresInlineProjections {
 
 /// The projections that take part in the appends of an open store, and where their views are.
 pub(crate) struct Inline {
-    declared: Vec<Arc<Declared>>,
+    declared: Vec<Arc<PostgresView>>,
     pub(crate) views: PostgresViews,
 }
 
@@ -122,7 +122,7 @@ impl Inline {
         };
         let declared = projections.declared.into_iter();
         let declared = declared
-            .map(|(projection, tables)| Declared::new(projection, tables, home.clone()))
+            .map(|(projection, tables)| PostgresView::new(projection, tables, home.clone()))
             .map(Arc::new);
         let declared: Vec<_> = declared.collect();
         (!declared.is_empty()).then(|| Self {
@@ -131,8 +131,8 @@ impl Inline {
         })
     }
 
-    fn of<'a>(&'a self, log: &'a str) -> impl Iterator<Item = &'a Arc<Declared>> {
-        let of_log = move |it: &&Arc<Declared>| *it.outline().upstream == *log;
+    fn of<'a>(&'a self, log: &'a str) -> impl Iterator<Item = &'a Arc<PostgresView>> {
+        let of_log = move |it: &&Arc<PostgresView>| *it.outline().upstream == *log;
         self.declared.iter().filter(of_log)
     }
 
@@ -143,11 +143,14 @@ impl Inline {
 
     /// Makes the projections over a log process all of its events.
     pub(crate) async fn catch_up(&self, log: &Arc<dyn Recorder>) -> Result<(), RecordError> {
-        for declared in self.of(log.log_name()) {
-            let view_store = self.views.view_store(declared.clone());
+        for view in self.of(log.log_name()) {
+            let view_store = self.views.view_store(view.clone());
             let pipeline = ProjectionPipeline::new(log.clone(), view_store);
             let mut pipeline = pipeline.page_size(INLINE_PAGE_EVENTS);
-            pipeline.catch_up().await.map_err(of_projection)?;
+            pipeline
+                .catch_up()
+                .await
+                .map_err(ProjectionError::into_append_error)?;
         }
         Ok(())
     }
@@ -162,8 +165,8 @@ impl Inline {
     ) -> Result<(), Hindrance> {
         let (name, born) = log;
         let mut read: Option<(u64, Vec<StoredEvent>)> = None;
-        for declared in self.of(name) {
-            let checkpoint = claim(work, declared, born).await?;
+        for view in self.of(name) {
+            let checkpoint = claim(work, view, born).await?;
             let from = Position::number(checkpoint.map(|checkpoint| checkpoint.position));
             if appended.first.get() > from + 1 + INLINE_LAG_MAX {
                 return Err(Hindrance::Behind);
@@ -184,9 +187,9 @@ impl Inline {
                 // Catching up reports the problem.
                 (Some(_), _) => return Err(Hindrance::Behind),
             };
-            match declared.take_new(work, events).await {
+            match view.take_new(work, events).await {
                 Ok(None) => {}
-                Ok(Some(reason)) => return Err(Hindrance::Refused(RecordError::invalid(reason))),
+                Ok(Some(refusal)) => return Err(Hindrance::Refused(refusal)),
                 Err(halt) => return Err(hindrance(halt)),
             }
         }
@@ -204,11 +207,11 @@ pub(crate) struct Positions {
 /// Returns the checkpoint of a projection, which this transaction holds from now on.
 async fn claim(
     work: &Work<'_>,
-    declared: &Declared,
+    view: &PostgresView,
     born: Born,
 ) -> Result<Option<Checkpoint>, Hindrance> {
-    match declared.claim(work).await {
-        Ok(Some(entry)) if entry.is_seen && entry.upstream == born.id => Ok(entry.checkpoint),
+    match view.claim(work).await {
+        Ok(Some(stored)) if stored.is_seen && stored.upstream == born.id => Ok(stored.checkpoint),
         // Dropped, discarded, or of another log: catching up reports which.
         Ok(_) => Err(Hindrance::Behind),
         Err(error) if error.code() == Some(&UNDEFINED_TABLE) => Err(Hindrance::Behind),
@@ -223,20 +226,9 @@ fn hindrance(halt: Halt) -> Hindrance {
     match halt {
         Halt::Postgres(error) => Hindrance::Failed(error),
         halt => Hindrance::Refused(match halt.into_error() {
-            Ok(error) => of_projection(error),
+            Ok(error) => error.into_append_error(),
             Err(error) => error,
         }),
-    }
-}
-
-/// Returns the error of an append that is refused because of a projection.
-fn of_projection(error: ProjectionError) -> RecordError {
-    match error {
-        ProjectionError::Unavailable { failure, .. } => RecordError::Unavailable(failure),
-        ProjectionError::Corrupt { corrupt, .. } => corrupt.into(),
-        error => RecordError::invalid(format!(
-            "{error}; it takes part in every append to its log, so nothing is recorded"
-        )),
     }
 }
 

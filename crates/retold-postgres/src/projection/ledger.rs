@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use retold_core::domain::Timestamp;
-use retold_core::projection::SkippedEvent;
+use retold_core::projection::{SkippedEvent, ViewVersion};
 use retold_core::recording::{Checkpoint, EventId, LogId, Position, ViewEntry};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
@@ -53,16 +53,6 @@ macro_rules! columns {
     () => {
         "version, upstream_id, position, event_id, state, tables"
     };
-}
-
-/// One version of a projection, as stored in the database.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) version: u32,
-    pub(crate) upstream: LogId,
-    pub(crate) checkpoint: Option<Checkpoint>,
-    pub(crate) is_seen: bool,
-    pub(super) tables: Vec<String>,
 }
 
 /// The ledger of a schema, in a transaction.
@@ -147,15 +137,15 @@ impl Ledger<'_> {
         }
         let rows = self.rows(SELECT, &[]).await?;
         let entries = rows.iter().map(|row| {
-            let kept = entry(row)?;
+            let stored = version_of(row)?;
             let skipped: i64 = row.try_get(8)?;
             Ok(ViewEntry {
                 name: text(row, 6)?,
-                version: kept.version,
+                version: stored.version,
                 upstream: text(row, 7)?,
-                log: kept.upstream,
-                checkpoint: kept.checkpoint,
-                is_seen: kept.is_seen,
+                log: stored.upstream,
+                checkpoint: stored.checkpoint,
+                is_seen: stored.is_seen,
                 skipped: skipped.cast_unsigned(),
             })
         });
@@ -170,18 +160,21 @@ impl Ledger<'_> {
     }
 
     /// Returns all versions, the oldest first, locked against changes until the transaction ends.
-    pub(super) async fn entries(&self) -> Result<Vec<Entry>, Error> {
+    pub(super) async fn versions(&self) -> Result<Vec<ViewVersion>, Error> {
         const SELECT: &str = concat!(
             "SELECT ",
             columns!(),
             " FROM @.retold_projection WHERE name = $1 ORDER BY version FOR UPDATE"
         );
+        if !self.exists().await? {
+            return Ok(Vec::new());
+        }
         let rows = self.rows(SELECT, &[&self.name]).await?;
-        rows.iter().map(entry).collect()
+        rows.iter().map(version_of).collect()
     }
 
     /// Returns one version; `None` if it has not begun or was dropped.
-    pub(super) async fn entry(&self, version: u32) -> Result<Option<Entry>, Error> {
+    pub(super) async fn version(&self, version: u32) -> Result<Option<ViewVersion>, Error> {
         const SELECT: &str = concat!(
             "SELECT ",
             columns!(),
@@ -190,19 +183,19 @@ impl Ledger<'_> {
         let rows = self
             .rows(SELECT, &[&self.name, &i64::from(version)])
             .await?;
-        rows.first().map(entry).transpose()
+        rows.first().map(version_of).transpose()
     }
 
     /// Returns one version, which this transaction holds until it ends, and which cannot be
     /// committed before [`advance`](Self::advance) or [`release`](Self::release).
-    pub(super) async fn claim(&self, version: u32) -> Result<Option<Entry>, Error> {
+    pub(super) async fn claim(&self, version: u32) -> Result<Option<ViewVersion>, Error> {
         const CLAIM: &str = concat!(
             "UPDATE @.retold_projection SET unfinished = 1 WHERE name = $1 AND version = $2 \
              RETURNING ",
             columns!()
         );
         let rows = self.rows(CLAIM, &[&self.name, &i64::from(version)]).await?;
-        rows.first().map(entry).transpose()
+        rows.first().map(version_of).transpose()
     }
 
     /// Ends a claim for now; returns false if there is none, because a handler ended the
@@ -226,28 +219,28 @@ impl Ledger<'_> {
         Ok(self.execute(advance, parameters).await? == 1)
     }
 
-    /// Begins a version, or restarts one that has no checkpoint.
-    pub(super) async fn begin(&self, upstream: &str, entry: &Entry) -> Result<(), Error> {
-        let begin = "INSERT INTO @.retold_projection
+    /// Stores a version that begins, in place of its former state if it has one.
+    pub(super) async fn store(&self, upstream: &str, stored: &ViewVersion) -> Result<(), Error> {
+        let store = "INSERT INTO @.retold_projection
             (name, version, upstream, upstream_id, position, event_id, state, tables)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
             ON CONFLICT (name, version) DO UPDATE SET upstream = EXCLUDED.upstream,
                 upstream_id = EXCLUDED.upstream_id, position = EXCLUDED.position,
                 event_id = EXCLUDED.event_id";
-        let position = entry.checkpoint.map(|it| it.position.get().cast_signed());
-        let event_id = entry.checkpoint.map(|it| it.event_id.uuid());
-        let state = if entry.is_seen { "seen" } else { "building" };
+        let position = stored.checkpoint.map(|it| it.position.get().cast_signed());
+        let event_id = stored.checkpoint.map(|it| it.event_id.uuid());
+        let state = if stored.is_seen { "seen" } else { "building" };
         let parameters: &[&(dyn ToSql + Sync)] = &[
             &self.name,
-            &i64::from(entry.version),
+            &i64::from(stored.version),
             &upstream,
-            &entry.upstream.uuid(),
+            &stored.upstream.uuid(),
             &position,
             &event_id,
             &state,
-            &entry.tables,
+            &stored.tables,
         ];
-        self.execute(begin, parameters).await.map(drop)
+        self.execute(store, parameters).await.map(drop)
     }
 
     /// Records that readers see the version.
@@ -336,9 +329,9 @@ fn checkpoint(row: &Row, column: usize) -> Result<Option<Checkpoint>, Error> {
     }))
 }
 
-fn entry(row: &Row) -> Result<Entry, Error> {
+fn version_of(row: &Row) -> Result<ViewVersion, Error> {
     let version: i64 = row.try_get(0)?;
-    Ok(Entry {
+    Ok(ViewVersion {
         version: u32::try_from(version).unwrap_or(u32::MAX),
         upstream: LogId::new(row.try_get(1)?),
         checkpoint: checkpoint(row, 2)?,

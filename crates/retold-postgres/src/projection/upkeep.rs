@@ -4,33 +4,32 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold_core::projection::{
-    Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
-    SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
+    Applied, Begin, BoxError, Handling, Kept, PageAttempt, Projection, ProjectionOutline,
+    SkippedEvent, Supersede, Switch, Switched, ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
     Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent, ViewEntry,
 };
 use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 
 use super::failure::{Halt, is_of_an_earlier_one, is_outdated, of_server, poison};
-use super::ledger::{Entry, Ledger};
+use super::ledger::Ledger;
 use super::tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
 use crate::error::{describe, is_of_content};
 use crate::options::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
 use crate::server::connection::Connection;
 use crate::server::work::{Purpose, Work};
 
-/// A projection and its tables, in a schema for views.
+/// A projection, the tables of its view in a schema, and the rules by which the view is kept.
 #[derive(Debug)]
-pub(crate) struct Declared {
+pub(crate) struct PostgresView {
     projection: Arc<Projection<Postgres>>,
     tables: PostgresTables,
     home: Home,
-    /// Whether this process was asked to rebuild the view.
-    is_rebuilt: AtomicBool,
+    rules: ViewRules,
 }
 
 /// The schema of views.
@@ -70,10 +69,10 @@ pub(crate) async fn all(
     Ledger { work, schema, name }.all().await
 }
 
-/// How many of the events could be processed.
-enum Taken {
-    All,
-    Until(usize, Arc<dyn StdError + Send + Sync>),
+/// The outcome of processing events.
+enum Processed {
+    /// All of them, or those until one that failed.
+    Clear(Applied),
     /// Not all, and the one at fault is known only if each is checked.
     Unclear,
 }
@@ -85,17 +84,17 @@ enum Look {
     AfterEachEvent,
 }
 
-impl Declared {
+impl PostgresView {
     pub(crate) fn new(
         projection: Arc<Projection<Postgres>>,
         tables: PostgresTables,
         home: Home,
     ) -> Self {
         Self {
+            rules: ViewRules::new(projection.outline()),
             projection,
             tables,
             home,
-            is_rebuilt: AtomicBool::new(false),
         }
     }
 
@@ -104,8 +103,12 @@ impl Declared {
         self.tables.check()
     }
 
+    pub(crate) fn rules(&self) -> &ViewRules {
+        &self.rules
+    }
+
     pub(crate) fn outline(&self) -> &ProjectionOutline {
-        self.projection.outline()
+        self.rules.outline()
     }
 
     pub(crate) fn handling(&self) -> &Handling {
@@ -128,35 +131,16 @@ impl Declared {
         }
     }
 
-    /// Returns why a version is missing.
-    async fn gone(&self, ledger: Ledger<'_>) -> Halt {
-        let entries = match ledger.entries().await {
-            Ok(entries) => entries,
-            Err(error) => return error.into(),
+    /// Claims this version for a transaction that changes it.
+    async fn claimed(&self, ledger: Ledger<'_>) -> Result<ViewVersion, Halt> {
+        let stored = match ledger.claim(self.version()).await {
+            Ok(Some(stored)) => return Ok(stored),
+            Ok(None) => ledger.versions().await?,
+            // The tables of the ledger are created with the first version.
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Vec::new(),
+            Err(error) => return Err(error.into()),
         };
-        let seen = entries.iter().find(|it| it.is_seen);
-        Halt::Refused(self.outline().missing(seen.map(|it| it.version)))
-    }
-
-    /// Checks that a version's rows are of our log; skipped after a request to rebuild the view
-    /// with the present log.
-    fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
-        if self.is_rebuilt.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let ids = (entry.upstream, upstream);
-        let checked = self.outline().check_log(entry.checkpoint, ids);
-        checked.map_err(Halt::Refused)
-    }
-
-    /// Returns an error about how the projection is declared or used.
-    fn invalid(&self, reason: String) -> ProjectionError {
-        self.error(Invalid::new(reason).into())
-    }
-
-    /// Returns an error of the database or of a store as an error of this projection.
-    pub(crate) fn error(&self, error: RecordError) -> ProjectionError {
-        ProjectionError::of_record_error(self.outline().label(), error)
+        Err(Halt::Refused(self.rules.missing(&stored)))
     }
 
     /// Returns an error about how the view is declared, if the server reports one; else the
@@ -164,7 +148,7 @@ impl Declared {
     fn refuse(&self, what: &str, error: Error) -> Halt {
         match error.as_db_error() {
             Some(_) => match poison(error.into()) {
-                Ok(error) => Halt::Refused(self.invalid(format!("{what}: {error}"))),
+                Ok(error) => Halt::Refused(self.rules.invalid(format!("{what}: {error}"))),
                 Err(halt) => halt,
             },
             None => error.into(),
@@ -178,8 +162,8 @@ impl Declared {
         if !ledger.exists().await? {
             return Ok(None);
         }
-        match ledger.entry(self.version()).await? {
-            Some(entry) => Ok(Some(kept_of(ledger, &entry).await?)),
+        match ledger.version(self.version()).await? {
+            Some(stored) => Ok(Some(with_skipped(ledger, &stored).await?)),
             None => Ok(None),
         }
     }
@@ -209,58 +193,43 @@ impl Declared {
         let ledger = self.ledger(&work);
         ledger.lock().await?;
         ledger.create().await?;
-        let entries = ledger.entries().await?;
-        let seen = entries.iter().find(|it| it.is_seen);
-        if let Some(seen) = seen
-            && seen.version > self.version()
-        {
-            self.check_same_log(seen, upstream)?;
-            return Err(Halt::Refused(self.outline().superseded(seen.version)));
-        }
-        let begun = entries.iter().find(|it| it.version == self.version());
-        if let Some(begun) = begun
-            && (begun.checkpoint.is_some() || begun.upstream == upstream)
-        {
-            return Ok(kept_of(ledger, begun).await?);
-        }
-        let entry = Entry {
-            version: self.version(),
-            upstream,
-            checkpoint: start,
-            is_seen: begun.map_or(seen.is_none(), |it| it.is_seen),
-            tables: match begun {
-                // As they were created, regardless of later declarations.
-                Some(begun) => begun.tables.clone(),
-                None => self.tables.names().iter().map(|it| (**it).into()).collect(),
-            },
-        };
-        if begun.is_none() {
-            // A new version would replace the view that another store keeps under the same name.
-            for other in &entries {
-                self.check_same_log(other, upstream)?;
-            }
-            if entries.is_empty()
-                && let Some(former) = self.home.former
-                && *former != *self.home.schema
-                && ledger.is_kept_in(former, upstream).await?
-            {
-                return Err(Halt::Refused(self.invalid(format!(
-                    "its tables are in the schema {former:?}, but views are kept in that of their \
-                     store, {:?}, unless another is given: keep it there with \
-                     `views_in({former:?})`; or rebuild it in {:?}, after dropping its rows in \
-                     {former}.retold_projection and its tables there",
-                    self.home.schema, self.home.schema
-                ))));
+        let stored = ledger.versions().await?;
+        let begin = self
+            .rules
+            .begin(&stored, upstream, start, self.tables.names());
+        let begin = begin.map_err(Halt::Refused)?;
+        if let Begin::Created(version) = &begin {
+            if stored.is_empty() {
+                self.check_former_home(ledger, upstream).await?;
             }
             self.create_tables(ledger).await?;
-            if entry.is_seen {
-                self.show(ledger, &entry, &[]).await?;
+            if version.is_seen {
+                self.show(ledger, version, &[]).await?;
             }
         }
-        ledger.begin(&self.outline().upstream, &entry).await?;
-        let kept = kept_of(ledger, &entry).await?;
+        if let Begin::Created(version) | Begin::Replaced(version) = &begin {
+            ledger.store(&self.outline().upstream, version).await?;
+        }
+        let kept = with_skipped(ledger, begin.version()).await?;
         work.transaction.commit().await?;
         Ok(kept)
+    }
+
+    /// Checks that the view is not in the schema where views were kept before.
+    async fn check_former_home(&self, ledger: Ledger<'_>, upstream: LogId) -> Result<(), Halt> {
+        if let Some(former) = self.home.former
+            && *former != *self.home.schema
+            && ledger.is_kept_in(former, upstream).await?
+        {
+            return Err(Halt::Refused(self.rules.invalid(format!(
+                "its tables are in the schema {former:?}, but views are kept in that of their \
+                 store, {:?}, unless another is given: keep it there with \
+                 `views_in({former:?})`; or rebuild it in {:?}, after dropping its rows in \
+                 {former}.retold_projection and its tables there",
+                self.home.schema, self.home.schema
+            ))));
+        }
+        Ok(())
     }
 
     async fn create_tables(&self, ledger: Ledger<'_>) -> Result<(), Halt> {
@@ -271,24 +240,29 @@ impl Declared {
             let table = self.names().table(name);
             if !ledger.has_table(&table).await? {
                 let reason = format!("the SQL that creates its tables did not create {table}");
-                return Err(Halt::Refused(self.invalid(reason)));
+                return Err(Halt::Refused(self.rules.invalid(reason)));
             }
         }
         Ok(())
     }
 
-    /// Makes the tables of an entry visible to readers under their plain names, which point to
+    /// Makes the tables of a version visible to readers under their plain names, which point to
     /// those of `older` so far. Where the columns allow it, the SQL view is replaced in place and
     /// keeps the rights that were granted on it; a view that must be recreated is granted the same
     /// rights.
-    async fn show(&self, ledger: Ledger<'_>, entry: &Entry, older: &[Entry]) -> Result<(), Halt> {
+    async fn show(
+        &self,
+        ledger: Ledger<'_>,
+        version: &ViewVersion,
+        older: &[&ViewVersion],
+    ) -> Result<(), Halt> {
         let is_shown = |name: &String| {
             older
                 .iter()
                 .any(|it| it.is_seen && it.tables.contains(name))
         };
-        for name in &entry.tables {
-            let table = VersionNames::new(entry.version).table(name);
+        for name in &version.tables {
+            let table = VersionNames::new(version.version).table(name);
             let refuse = |error| self.refuse(&format!("readers cannot see {name:?}"), error);
             let view = format!("VIEW @.{name} AS SELECT * FROM @.{table}");
             if !is_shown(name) {
@@ -309,7 +283,11 @@ impl Declared {
             ledger.batch(&recreate).await.map_err(refuse)?;
         }
         for older in older.iter().filter(|it| it.is_seen) {
-            for name in older.tables.iter().filter(|it| !entry.tables.contains(it)) {
+            for name in older
+                .tables
+                .iter()
+                .filter(|it| !version.tables.contains(it))
+            {
                 ledger
                     .batch(&format!("DROP VIEW IF EXISTS @.{name}"))
                     .await
@@ -326,77 +304,63 @@ impl Declared {
         connection: &mut Connection,
         page: &ViewPage,
     ) -> Result<Applied, Halt> {
-        let (mut count, mut poison) = (page.events.len(), None);
+        let mut attempt = PageAttempt::new(page);
         let mut look = Look::AtTheEnd;
-        // An event that fails undoes the earlier ones too; they are processed again without it,
-        // which costs nothing if none fails.
         loop {
             let work = Work::begin(connection, Purpose::Write).await?;
-            let ledger = self.ledger(&work);
-            let Some(entry) = ledger.claim(self.version()).await? else {
-                return Err(self.gone(ledger).await);
-            };
-            if entry.checkpoint != page.after {
-                return Ok(Applied::Elsewhere(entry.checkpoint));
+            let stored = self.claimed(self.ledger(&work)).await?;
+            if let Some(elsewhere) = stored.elsewhere(page.after) {
+                return Ok(elsewhere);
             }
-            let events = &page.events[..count];
-            let to = match (&poison, events.last()) {
-                (None, _) => page.to,
-                (Some(_), Some(last)) => last.checkpoint(),
-                (Some(error), None) => {
-                    let error = Arc::clone(error);
-                    return Ok(Applied::Until { count, error });
-                }
+            let Some(to) = attempt.checkpoint() else {
+                return Ok(attempt.applied());
             };
-            match self.take(work, events, to, look).await? {
-                Taken::All => break,
-                Taken::Unclear if look == Look::AtTheEnd => look = Look::AfterEachEvent,
-                Taken::Unclear => {
+            match self.take(work, attempt.events(), to, look).await? {
+                Processed::Clear(Applied::Until { count, error }) => attempt.without(count, error),
+                Processed::Clear(_) => return Ok(attempt.applied()),
+                Processed::Unclear if look == Look::AtTheEnd => look = Look::AfterEachEvent,
+                Processed::Unclear => {
                     let reason =
                         "its handlers leave the transaction in a state that cannot be committed";
-                    return Err(Halt::Refused(self.invalid(reason.into())));
+                    return Err(Halt::Refused(self.rules.invalid(reason)));
                 }
-                Taken::Until(index, error) => (count, poison) = (index, Some(error)),
             }
         }
-        Ok(match poison {
-            None => Applied::Whole,
-            Some(error) => Applied::Until { count, error },
-        })
     }
 
-    /// Processes all events and commits, or returns which one failed and leaves no trace.
+    /// Processes all events and commits; if one fails, none of them leaves a trace.
     async fn take(
         &self,
         work: Work<'_>,
         events: &[StoredEvent],
         to: Checkpoint,
         look: Look,
-    ) -> Result<Taken, Halt> {
-        for (index, event) in events.iter().enumerate() {
+    ) -> Result<Processed, Halt> {
+        for (count, event) in events.iter().enumerate() {
             if let Err(error) = self.handle(&work, event).await {
                 let is_of_another = of_server(&error).is_some_and(is_of_an_earlier_one);
                 if is_of_another && look == Look::AtTheEnd {
-                    return Ok(Taken::Unclear);
+                    return Ok(Processed::Unclear);
                 }
-                return Ok(Taken::Until(index, poison(error)?));
+                let error = poison(error)?;
+                return Ok(Processed::Clear(Applied::Until { count, error }));
             }
             if look == Look::AfterEachEvent
                 && let Some(error) = self.fault_after(&work).await?
             {
-                return Ok(Taken::Until(index, error));
+                return Ok(Processed::Clear(Applied::Until { count, error }));
             }
         }
         match self.ledger(&work).advance(self.version(), to).await {
             Ok(true) => {}
-            Ok(false) => return Ok(Taken::Unclear),
-            Err(error) if is_of_an_earlier_one(&error) => return Ok(Taken::Unclear),
+            Ok(false) => return Ok(Processed::Unclear),
+            Err(error) if is_of_an_earlier_one(&error) => return Ok(Processed::Unclear),
             Err(error) => return Err(error.into()),
         }
         match work.transaction.commit().await {
-            Ok(()) => Ok(Taken::All),
+            Ok(()) => Ok(Processed::Clear(Applied::Whole)),
             // A deferred constraint of the user's.
-            Err(error) if is_of_content(&error) => Ok(Taken::Unclear),
+            Err(error) if is_of_content(&error) => Ok(Processed::Unclear),
             Err(error) => Err(error.into()),
         }
     }
@@ -440,28 +404,20 @@ impl Declared {
     }
 
     /// Claims this version for an append until the transaction ends; `None` if it does not exist.
-    pub(crate) async fn claim(&self, work: &Work<'_>) -> Result<Option<Entry>, Error> {
+    pub(crate) async fn claim(&self, work: &Work<'_>) -> Result<Option<ViewVersion>, Error> {
         self.ledger(work).claim(self.version()).await
     }
 
     /// Processes events that are recorded in this same transaction, just after the claimed
-    /// checkpoint; or returns which one failed, and why.
+    /// checkpoint; or returns why the append is refused.
     pub(crate) async fn take_new(
         &self,
         work: &Work<'_>,
         events: &[StoredEvent],
-    ) -> Result<Option<String>, Halt> {
+    ) -> Result<Option<RecordError>, Halt> {
         for event in events.iter().filter(|it| self.projection.takes(it)) {
             if let Err(error) = self.handle(work, event).await {
-                let error = poison(error)?;
-                return Ok(Some(format!(
-                    "{}, an inline projection of {:?}, cannot process the event {:?} that would \
-                     be at position {}, so nothing is recorded: {error}",
-                    self.outline().label(),
-                    self.outline().upstream,
-                    event.topic(),
-                    event.position(),
-                )));
+                return Ok(Some(self.rules.refuse_append(event, &*poison(error)?)));
             }
         }
         let Some(last) = events.last() else {
@@ -474,12 +430,12 @@ impl Declared {
         {
             Ok(true) => Ok(None),
             Err(error) if !is_of_an_earlier_one(&error) => Err(error.into()),
-            Ok(false) | Err(_) => Ok(Some(format!(
+            Ok(false) | Err(_) => Ok(Some(RecordError::invalid(format!(
                 "a handler of {}, an inline projection of {:?}, ended the transaction that it was \
                  given, or continued after a statement failed, so nothing is recorded",
                 self.outline().label(),
                 self.outline().upstream,
-            ))),
+            )))),
         }
     }
 
@@ -491,17 +447,11 @@ impl Declared {
     ) -> Result<Applied, Halt> {
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
-        let Some(entry) = ledger.claim(self.version()).await? else {
-            return Err(self.gone(ledger).await);
-        };
-        if entry.checkpoint != after {
-            return Ok(Applied::Elsewhere(entry.checkpoint));
-        }
-        if ledger.count_skipped(self.version()).await? >= SKIPPED_EVENTS_MAX {
-            return Err(Halt::Refused(self.invalid(format!(
-                "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
-                skipped.checkpoint
-            ))));
+        let stored = self.claimed(ledger).await?;
+        let count = ledger.count_skipped(self.version()).await?;
+        let unchanged = self.rules.skip(&stored, after, skipped, count);
+        if let Some(applied) = unchanged.map_err(Halt::Refused)? {
+            return Ok(applied);
         }
         ledger.skip(self.version(), skipped).await?;
         ledger.advance(self.version(), skipped.checkpoint).await?;
@@ -519,37 +469,21 @@ impl Declared {
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
         ledger.lock().await?;
-        let entries = ledger.entries().await?;
-        let Some(entry) = entries.iter().find(|it| it.version == self.version()) else {
-            return Err(self.gone(ledger).await);
+        let stored = ledger.versions().await?;
+        let switch = self.rules.switch(&stored, after, to, supersede);
+        let (version, older) = match switch.map_err(Halt::Refused)? {
+            Switch::Unchanged(switched) => return Ok(switched),
+            Switch::Done { version, older } => (version, older),
         };
-        if entry.checkpoint != after {
-            return Ok(Switched::Elsewhere(entry.checkpoint));
-        }
-        let position =
-            |checkpoint: Option<Checkpoint>| checkpoint.map(|checkpoint| checkpoint.position);
-        let older = entries.iter().find(|it| it.is_seen);
-        if let Some(older) = older.and_then(|it| it.checkpoint)
-            && !entry.is_seen
-            && position(to) < Some(older.position)
-            && supersede == Supersede::Reached
-        {
-            return Ok(Switched::Behind(older));
-        }
         let wait = SWITCH_LOCK_WAIT_MAX.as_millis();
         ledger
             .batch(&format!("SET LOCAL lock_timeout = {wait}"))
             .await?;
-        let older: Vec<_> = entries
-            .iter()
-            .filter(|it| it.version < self.version())
-            .cloned()
-            .collect();
-        if !entry.is_seen {
-            self.show(ledger, entry, &older).await?;
+        if !version.is_seen {
+            self.show(ledger, version, &older).await?;
             ledger.show(self.version()).await?;
         }
-        for older in &older {
+        for older in older {
             self.drop_tables(ledger, older).await?;
         }
         if let Some(to) = to {
@@ -561,57 +495,47 @@ impl Declared {
     }
 
     pub(crate) async fn discard(&self, connection: &mut Connection) -> Result<(), Halt> {
-        self.is_rebuilt.store(true, Ordering::Release);
+        self.rules.discard();
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
         ledger.lock().await?;
-        if !ledger.exists().await? {
+        let stored = ledger.versions().await?;
+        let Some(version) = self.rules.own(&stored) else {
             return Ok(());
-        }
-        let entries = ledger.entries().await?;
-        if let Some(entry) = entries.iter().find(|it| it.version == self.version()) {
-            if entry.is_seen {
-                for name in &entry.tables {
-                    ledger
-                        .batch(&format!("DROP VIEW IF EXISTS @.{name}"))
-                        .await?;
-                }
+        };
+        if version.is_seen {
+            for name in &version.tables {
+                ledger
+                    .batch(&format!("DROP VIEW IF EXISTS @.{name}"))
+                    .await?;
             }
-            self.drop_tables(ledger, entry).await?;
         }
+        self.drop_tables(ledger, version).await?;
         work.transaction.commit().await?;
         Ok(())
     }
 
-    async fn drop_tables(&self, ledger: Ledger<'_>, entry: &Entry) -> Result<(), Halt> {
-        let names = VersionNames::new(entry.version);
-        let tables = entry.tables.iter();
+    async fn drop_tables(&self, ledger: Ledger<'_>, stored: &ViewVersion) -> Result<(), Halt> {
+        let version = stored.version;
+        let names = VersionNames::new(version);
+        let tables = stored.tables.iter();
         let tables: Vec<_> = tables.map(|it| format!("@.{}", names.table(it))).collect();
         // Together, because they may refer to each other.
         let drop = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
         let dropped = ledger.batch(&drop).await;
-        let version = entry.version;
         dropped.map_err(|error| {
             self.refuse(
                 &format!("the tables of version {version} cannot be dropped"),
                 error,
             )
         })?;
-        Ok(ledger.forget(entry.version).await?)
+        Ok(ledger.forget(version).await?)
     }
 }
 
-async fn kept_of(ledger: Ledger<'_>, entry: &Entry) -> Result<Kept, Error> {
-    Ok(Kept {
-        upstream: entry.upstream,
-        checkpoint: entry.checkpoint,
-        seen: if entry.is_seen {
-            Seen::This
-        } else {
-            Seen::Older
-        },
-        skipped: ledger.count_skipped(entry.version).await?,
-    })
+async fn with_skipped(ledger: Ledger<'_>, stored: &ViewVersion) -> Result<Kept, Error> {
+    let skipped = ledger.count_skipped(stored.version).await?;
+    Ok(stored.kept(skipped))
 }
 
 /// Returns the SQL that grants the rights of a view to the view that replaces it.

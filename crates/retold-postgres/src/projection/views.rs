@@ -11,7 +11,7 @@ use retold_core::recording::limits::check_page_limit;
 use retold_core::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError};
 use tokio_postgres::Client;
 
-use super::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
+use super::{Halt, Home, Postgres, PostgresTables, PostgresView, check_word};
 use crate::error::Refusal;
 use crate::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
 use crate::server::connection::connect;
@@ -146,20 +146,20 @@ impl PostgresViews {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] for a projection or a table that is declared wrongly.
+    /// [`Invalid`] for a projection or a table that is view wrongly.
     pub fn keep(
         &self,
         projection: Projection<Postgres>,
         tables: PostgresTables,
     ) -> Result<Arc<dyn ViewStore>, Invalid> {
-        let declared = Declared::new(Arc::new(projection), tables, self.home.clone());
-        declared.check()?;
-        Ok(self.view_store(Arc::new(declared)))
+        let view = PostgresView::new(Arc::new(projection), tables, self.home.clone());
+        view.check()?;
+        Ok(self.view_store(Arc::new(view)))
     }
 
-    pub(crate) fn view_store(&self, declared: Arc<Declared>) -> Arc<dyn ViewStore> {
+    pub(crate) fn view_store(&self, view: Arc<PostgresView>) -> Arc<dyn ViewStore> {
         Arc::new(PostgresViewStore {
-            declared,
+            view,
             views: self.clone(),
         })
     }
@@ -206,7 +206,7 @@ impl fmt::Debug for PostgresViews {
 
 /// Keeps one version of a view in a schema of PostgreSQL.
 struct PostgresViewStore {
-    declared: Arc<Declared>,
+    view: Arc<PostgresView>,
     views: PostgresViews,
 }
 
@@ -214,11 +214,11 @@ impl PostgresViewStore {
     /// Runs work on a connection, with a time limit.
     async fn work<T>(
         &self,
-        work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,
+        work: impl AsyncFnOnce(&PostgresView, &mut Pooled) -> Result<T, Halt>,
     ) -> Result<T, ProjectionError> {
-        let failed = |error| self.declared.error(error);
+        let failed = |error| self.view.rules().error(error);
         let mut connection = self.views.take().await.map_err(failed)?;
-        let working = work(&self.declared, &mut connection);
+        let working = work(&self.view, &mut connection);
         match tokio::time::timeout(VIEW_WAIT_MAX, working).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(halt)) => {
@@ -240,13 +240,13 @@ impl PostgresViewStore {
 impl PostgresViewStore {
     async fn write<T>(
         &self,
-        work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,
+        work: impl AsyncFnOnce(&PostgresView, &mut Pooled) -> Result<T, Halt>,
     ) -> Result<T, ProjectionError> {
         match self.views.purpose {
             Purpose::Write => self.work(work).await,
             Purpose::Read => {
                 let reason = "the store was opened for reading only";
-                Err(self.declared.error(RecordError::invalid(reason)))
+                Err(self.view.rules().error(RecordError::invalid(reason)))
             }
         }
     }
@@ -254,15 +254,15 @@ impl PostgresViewStore {
 
 impl ViewStore for PostgresViewStore {
     fn outline(&self) -> &ProjectionOutline {
-        self.declared.outline()
+        self.view.outline()
     }
 
     fn handling(&self) -> Option<&Handling> {
-        Some(self.declared.handling())
+        Some(self.view.handling())
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
-        let work = self.work(async |declared, connection| declared.kept(connection).await);
+        let work = self.work(async |view, connection| view.kept(connection).await);
         within(&self.views.runtime, work)
     }
 
@@ -271,15 +271,13 @@ impl ViewStore for PostgresViewStore {
         upstream: LogId,
         start: Option<Checkpoint>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
-        let work = self.write(async move |declared, connection| {
-            declared.begin(connection, upstream, start).await
-        });
+        let work =
+            self.write(async move |view, connection| view.begin(connection, upstream, start).await);
         within(&self.views.runtime, work)
     }
 
     fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
-        let work =
-            self.write(async move |declared, connection| declared.apply(connection, &page).await);
+        let work = self.write(async move |view, connection| view.apply(connection, &page).await);
         within(&self.views.runtime, work)
     }
 
@@ -288,9 +286,8 @@ impl ViewStore for PostgresViewStore {
         after: Option<Checkpoint>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
-        let work = self.write(async move |declared, connection| {
-            declared.skip(connection, after, &skipped).await
-        });
+        let work =
+            self.write(async move |view, connection| view.skip(connection, after, &skipped).await);
         within(&self.views.runtime, work)
     }
 
@@ -300,8 +297,8 @@ impl ViewStore for PostgresViewStore {
         to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
-        let work = self.write(async move |declared, connection| {
-            declared.switch(connection, after, to, supersede).await
+        let work = self.write(async move |view, connection| {
+            view.switch(connection, after, to, supersede).await
         });
         within(&self.views.runtime, work)
     }
@@ -313,16 +310,16 @@ impl ViewStore for PostgresViewStore {
     ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>> {
         within(&self.views.runtime, async move {
             let limit = check_page_limit(limit, SKIPPED_PAGE_MAX)
-                .map_err(|invalid| self.declared.error(invalid.into()))?;
-            let read = async |declared: &Declared, connection: &mut Pooled| {
-                declared.skipped(connection, after, limit).await
+                .map_err(|invalid| self.view.rules().error(invalid.into()))?;
+            let read = async |view: &PostgresView, connection: &mut Pooled| {
+                view.skipped(connection, after, limit).await
             };
             self.work(read).await
         })
     }
 
     fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
-        let work = self.write(async |declared, connection| declared.discard(connection).await);
+        let work = self.write(async |view, connection| view.discard(connection).await);
         within(&self.views.runtime, work)
     }
 }

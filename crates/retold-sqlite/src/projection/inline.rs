@@ -7,12 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use retold_core::projection::{
-    Applied, Kept, OnPoison, Projection, ProjectionError, Seen, SkippedEvent, StartFrom, Supersede,
-    ViewPage,
+    Applied, Kept, OnPoison, Projection, Seen, SkippedEvent, StartFrom, Supersede, ViewPage,
 };
 use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, StoredEvent};
 
-use super::{Declared, Halt, Sqlite, SqliteTables};
+use super::{Halt, Sqlite, SqliteTables, SqliteView};
 use crate::file::head;
 use crate::file::log::{Born, Log};
 use crate::reading::matches::Span;
@@ -40,7 +39,7 @@ const CATCH_UP_PAGE_EVENTS: usize = 1_000;
 /// behind.
 #[derive(Clone, Default)]
 pub struct SqliteInlineProjections {
-    declared: Vec<Arc<Declared>>,
+    views: Vec<Arc<SqliteView>>,
 }
 
 impl SqliteInlineProjections {
@@ -53,32 +52,30 @@ impl SqliteInlineProjections {
     /// order in which they were added.
     #[must_use]
     pub fn with(mut self, projection: Projection<Sqlite>, tables: SqliteTables) -> Self {
-        self.declared
-            .push(Arc::new(Declared::new(projection, tables)));
+        self.views
+            .push(Arc::new(SqliteView::new(projection, tables)));
         self
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
-        self.declared.iter().try_for_each(|it| it.check())
+        self.views.iter().try_for_each(|it| it.check())
     }
 
     /// Whether no projection is over this log.
     pub(crate) fn are_none_of(&self, log: &str) -> bool {
-        self.declared
-            .iter()
-            .all(|it| *it.outline().upstream != *log)
+        self.views.iter().all(|it| *it.outline().upstream != *log)
     }
 
     /// Returns the projections over a log.
-    pub(crate) fn of(&self, log: &str) -> Vec<Arc<Declared>> {
-        let of_log = |it: &&Arc<Declared>| *it.outline().upstream == *log;
-        self.declared.iter().filter(of_log).cloned().collect()
+    pub(crate) fn of(&self, log: &str) -> Vec<Arc<SqliteView>> {
+        let of_log = |it: &&Arc<SqliteView>| *it.outline().upstream == *log;
+        self.views.iter().filter(of_log).cloned().collect()
     }
 }
 
 impl fmt::Debug for SqliteInlineProjections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outlines = self.declared.iter().map(|it| it.outline());
+        let outlines = self.views.iter().map(|it| it.outline());
         f.debug_list().entries(outlines).finish()
     }
 }
@@ -96,27 +93,21 @@ pub(crate) type Refused = Result<RecordError, rusqlite::Error>;
 pub(crate) fn refused(halt: Halt) -> Refused {
     match halt {
         Halt::Sqlite(error) => Err(error),
-        Halt::Refused(ProjectionError::Unavailable { failure, .. }) => {
-            Ok(RecordError::Unavailable(failure))
-        }
-        Halt::Refused(ProjectionError::Corrupt { corrupt, .. }) => Ok(corrupt.into()),
-        Halt::Refused(error) => Ok(RecordError::invalid(format!(
-            "{error}; it takes part in every append to its log, so nothing is recorded"
-        ))),
+        Halt::Refused(error) => Ok(error.into_append_error()),
     }
 }
 
 /// The writer's task that advances a projection by one page toward the head of its log.
 pub(crate) fn catch_up_by_page(
     transaction: &mut Transaction<'_>,
-    declared: &Declared,
+    view: &SqliteView,
     log: &Log,
 ) -> rusqlite::Result<Result<CatchUp, RecordError>> {
     let born = match transaction.meet(log)? {
         Ok(born) => born,
         Err(replaced) => return Ok(Err(replaced)),
     };
-    match catch_up(transaction, declared, born) {
+    match catch_up(transaction, view, born) {
         Ok(caught_up) => Ok(Ok(caught_up)),
         Err(halt) => refused(halt).map(Err),
     }
@@ -124,24 +115,20 @@ pub(crate) fn catch_up_by_page(
 
 /// Processes a page of the log beyond the checkpoint; begins the version if it has not begun, and
 /// publishes it to readers once it has caught up.
-fn catch_up(
-    transaction: &Transaction<'_>,
-    declared: &Declared,
-    born: Born,
-) -> Result<CatchUp, Halt> {
+fn catch_up(transaction: &Transaction<'_>, view: &SqliteView, born: Born) -> Result<CatchUp, Halt> {
     let conn = transaction.conn;
     let head = head::read(conn, born.key)?.checkpoint;
-    let kept = match declared.kept(conn)? {
-        Some(kept) if kept.checkpoint.is_some() || kept.upstream == born.id => kept,
+    let kept = match view.kept(conn)? {
+        Some(kept) if kept.has_begun_over(born.id) => kept,
         _ => {
-            let start = match declared.outline().start_from {
+            let start = match view.outline().start_from {
                 StartFrom::FirstEvent => None,
                 StartFrom::Now => head,
             };
-            declared.begin(conn, born.id, start)?
+            view.begin(conn, born.id, start)?
         }
     };
-    check_upstream(transaction, declared, born, &kept)?;
+    check_upstream(transaction, view, born, &kept)?;
     let position = |checkpoint: Option<Checkpoint>| {
         Position::number(checkpoint.map(|checkpoint| checkpoint.position))
     };
@@ -152,22 +139,16 @@ fn catch_up(
             last: born.key.seq(position(head)),
         };
         let events = log_events(conn, born, span, CATCH_UP_PAGE_EVENTS)
-            .map_err(|error| Halt::Refused(declared.error(error)))?;
+            .map_err(|error| Halt::Refused(view.rules().error(error)))?;
         if let Some(last) = events.last() {
-            checkpoint = take_page(
-                transaction,
-                declared,
-                checkpoint,
-                &events,
-                last.checkpoint(),
-            )?;
+            checkpoint = take_page(transaction, view, checkpoint, &events, last.checkpoint())?;
         }
     }
     if checkpoint != head {
         return Ok(CatchUp::More);
     }
     if kept.seen == Seen::Older {
-        declared.switch(conn, checkpoint, head, Supersede::Reached)?;
+        view.switch(conn, checkpoint, head, Supersede::Reached)?;
     }
     Ok(CatchUp::Done)
 }
@@ -175,29 +156,25 @@ fn catch_up(
 /// Processes the events of a page as far as possible, and returns the resulting checkpoint.
 fn take_page(
     transaction: &Transaction<'_>,
-    declared: &Declared,
+    view: &SqliteView,
     after: Option<Checkpoint>,
     events: &[StoredEvent],
     to: Checkpoint,
 ) -> Result<Option<Checkpoint>, Halt> {
-    let taken: Vec<_> = events
-        .iter()
-        .filter(|it| declared.takes(it))
-        .cloned()
-        .collect();
+    let taken: Vec<_> = events.iter().filter(|it| view.takes(it)).cloned().collect();
     let page = ViewPage {
         after,
         events: taken,
         to,
     };
-    match declared.apply(transaction.conn, &page)? {
+    match view.apply(transaction.conn, &page)? {
         Applied::Whole => Ok(Some(to)),
         Applied::Elsewhere(checkpoint) => Ok(checkpoint),
         Applied::Until { count, error } => {
             let event = &page.events[count];
             let (topic, checkpoint) = (event.topic(), event.checkpoint());
-            if declared.outline().on_poison != OnPoison::Skip {
-                return Err(Halt::Refused(declared.invalid(format!(
+            if view.outline().on_poison != OnPoison::Skip {
+                return Err(Halt::Refused(view.rules().invalid(format!(
                     "it cannot catch up over the event {topic:?} at position {}: {error}",
                     checkpoint.position
                 ))));
@@ -208,7 +185,7 @@ fn take_page(
                 .or(after);
             let text = error.to_string();
             let skipped = SkippedEvent::from_parts(checkpoint, topic, text, transaction.now);
-            declared.skip(transaction.conn, before, &skipped)?;
+            view.skip(transaction.conn, before, &skipped)?;
             Ok(Some(checkpoint))
         }
     }
@@ -217,7 +194,7 @@ fn take_page(
 /// Checks that the view is of this log in its present state.
 fn check_upstream(
     transaction: &Transaction<'_>,
-    declared: &Declared,
+    view: &SqliteView,
     born: Born,
     kept: &Kept,
 ) -> Result<(), Halt> {
@@ -225,24 +202,20 @@ fn check_upstream(
         return Ok(());
     };
     let found = head::checkpoint_at(transaction.conn, born.key.seq(checkpoint.position.get()))?;
-    if kept.upstream == born.id && found == Some(checkpoint) {
-        return Ok(());
-    }
-    Err(Halt::Refused(
-        declared.outline().diverged(checkpoint, found),
-    ))
+    let checked = view.rules().check_upstream(kept, born.id, found);
+    checked.map_err(Halt::Refused)
 }
 
 /// Advances a projection to the head of its log within the transaction of an append.
 pub(crate) fn prepare(
     transaction: &mut Transaction<'_>,
-    declared: &Declared,
+    view: &SqliteView,
     log: &Log,
     head: Option<Checkpoint>,
 ) -> Result<(), Refused> {
     let born = log.birth();
     // It has usually caught up already.
-    match declared.checkpoint(transaction.conn) {
+    match view.checkpoint(transaction.conn) {
         Ok(Some((upstream, checkpoint))) if (upstream, checkpoint) == (born.id, head) => {
             return Ok(());
         }
@@ -250,7 +223,7 @@ pub(crate) fn prepare(
         Err(error) => return Err(Err(error)),
     }
     loop {
-        match catch_up(transaction, declared, born) {
+        match catch_up(transaction, view, born) {
             Ok(CatchUp::Done) => return Ok(()),
             Ok(CatchUp::More) => {}
             Err(halt) => return Err(refused(halt)),

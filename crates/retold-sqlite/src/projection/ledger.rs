@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use retold_core::domain::Timestamp;
-use retold_core::projection::SkippedEvent;
+use retold_core::projection::{SkippedEvent, ViewVersion};
 use retold_core::recording::{Checkpoint, EventId, LogId, Position, ViewEntry};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -40,16 +40,6 @@ const SCHEMA: &str = "
 const SELECT: &str =
     "SELECT version, upstream_id, position, event_id, state, tables FROM retold_projection";
 
-/// One version of a projection, as stored in the file.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) version: u32,
-    pub(super) upstream: LogId,
-    pub(super) checkpoint: Option<Checkpoint>,
-    pub(super) is_seen: bool,
-    pub(super) tables: Vec<String>,
-}
-
 /// Creates the tables, unless they exist.
 pub(super) fn create(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(SCHEMA)
@@ -76,9 +66,12 @@ pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool>
 }
 
 /// Returns all versions of a projection, the oldest first.
-pub(super) fn entries(conn: &Connection, name: &str) -> rusqlite::Result<Vec<Entry>> {
+pub(super) fn versions(conn: &Connection, name: &str) -> rusqlite::Result<Vec<ViewVersion>> {
+    if !exists(conn)? {
+        return Ok(Vec::new());
+    }
     let mut select = conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 ORDER BY version"))?;
-    select.query_map([name], entry)?.collect()
+    select.query_map([name], version_of)?.collect()
 }
 
 /// Returns all versions of all projections, by name and version.
@@ -93,14 +86,14 @@ pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<ViewEntry>> {
          FROM retold_projection p ORDER BY name, version",
     )?;
     let entries = select.query_map([], |row| {
-        let kept = entry(row)?;
+        let stored = version_of(row)?;
         Ok(ViewEntry {
             name: row.get::<_, String>(6)?.into(),
-            version: kept.version,
+            version: stored.version,
             upstream: row.get::<_, String>(7)?.into(),
-            log: kept.upstream,
-            checkpoint: kept.checkpoint,
-            is_seen: kept.is_seen,
+            log: stored.upstream,
+            checkpoint: stored.checkpoint,
+            is_seen: stored.is_seen,
             skipped: unsigned(row.get(8)?),
         })
     })?;
@@ -108,17 +101,17 @@ pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<ViewEntry>> {
 }
 
 /// Returns one version of a projection, or `None` if it has not begun or was dropped.
-pub(super) fn entry_of(
+pub(super) fn version(
     conn: &Connection,
     name: &str,
     version: u32,
-) -> rusqlite::Result<Option<Entry>> {
+) -> rusqlite::Result<Option<ViewVersion>> {
     conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 AND version = ?2"))?
-        .query_row(params![name, version], entry)
+        .query_row(params![name, version], version_of)
         .optional()
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+fn version_of(row: &Row<'_>) -> rusqlite::Result<ViewVersion> {
     let position: Option<i64> = row.get(2)?;
     let position = position.and_then(|it| Position::new(it.cast_unsigned()));
     let checkpoint = match position {
@@ -129,7 +122,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         None => None,
     };
     let tables: String = row.get(5)?;
-    Ok(Entry {
+    Ok(ViewVersion {
         version: row.get(0)?,
         upstream: LogId::new(uuid(row, 1)?),
         checkpoint,
@@ -138,29 +131,29 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
-/// Begins a version, or restarts one that has no checkpoint.
-pub(super) fn begin(
+/// Stores a version that begins, in place of its former state if it has one.
+pub(super) fn store(
     conn: &Connection,
     name: &str,
     upstream: &str,
-    entry: &Entry,
+    stored: &ViewVersion,
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO retold_projection VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         name,
-        entry.version,
+        stored.version,
         upstream,
-        entry.upstream.uuid().as_bytes(),
-        entry
+        stored.upstream.uuid().as_bytes(),
+        stored
             .checkpoint
             .map(|checkpoint| checkpoint.position.get().cast_signed()),
-        entry
+        stored
             .checkpoint
             .map(|checkpoint| checkpoint.event_id.uuid().into_bytes()),
-        if entry.is_seen { "seen" } else { "building" },
-        entry.tables.join(","),
+        if stored.is_seen { "seen" } else { "building" },
+        stored.tables.join(","),
     ])
     .map(drop)
 }

@@ -7,28 +7,26 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold_core::projection::{
-    Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
-    SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
+    Applied, Begin, BoxError, Handling, Kept, PageAttempt, Projection, ProjectionError,
+    ProjectionOutline, SkippedEvent, Supersede, Switch, Switched, ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
     Checkpoint, Corrupt, Invalid, LogId, Position, RecordError, StoredEvent,
 };
 use rusqlite::Connection;
 
-use super::ledger::{self, Entry};
+use super::ledger;
 use super::tables::{Sqlite, SqliteTables, SqliteTransaction, versioned};
 use crate::error::{before_commit, is_of_the_place};
 
-/// A projection and its tables.
+/// A projection, the tables of its view, and the rules by which the view is kept.
 #[derive(Debug)]
-pub(crate) struct Declared {
+pub(crate) struct SqliteView {
     projection: Projection<Sqlite>,
     tables: SqliteTables,
-    /// Whether this process was asked to rebuild the view.
-    is_rebuilt: AtomicBool,
+    rules: ViewRules,
 }
 
 /// Why an operation of the upkeep failed.
@@ -46,18 +44,12 @@ impl From<rusqlite::Error> for Halt {
     }
 }
 
-/// How far events were processed.
-enum Taken {
-    All,
-    Until(usize, Arc<dyn StdError + Send + Sync>),
-}
-
-impl Declared {
+impl SqliteView {
     pub(crate) fn new(projection: Projection<Sqlite>, tables: SqliteTables) -> Self {
         Self {
+            rules: ViewRules::new(projection.outline()),
             projection,
             tables,
-            is_rebuilt: AtomicBool::new(false),
         }
     }
 
@@ -66,8 +58,12 @@ impl Declared {
         self.tables.check()
     }
 
+    pub(crate) fn rules(&self) -> &ViewRules {
+        &self.rules
+    }
+
     pub(crate) fn outline(&self) -> &ProjectionOutline {
-        self.projection.outline()
+        self.rules.outline()
     }
 
     pub(crate) fn handling(&self) -> &Handling {
@@ -87,35 +83,15 @@ impl Declared {
         self.outline().version
     }
 
-    fn entry(&self, conn: &Connection) -> Result<Entry, Halt> {
-        if let Some(entry) = ledger::entry_of(conn, self.name(), self.version())? {
-            return Ok(entry);
+    /// Returns the stored state of this version and its tables.
+    fn stored(&self, conn: &Connection) -> Result<ViewVersion, Halt> {
+        match ledger::version(conn, self.name(), self.version()) {
+            Ok(Some(stored)) => return Ok(stored),
+            Err(error) if ledger::exists(conn)? => return Err(error.into()),
+            Ok(None) | Err(_) => {}
         }
-        let entries = ledger::entries(conn, self.name())?;
-        let seen = entries.iter().find(|it| it.is_seen);
-        let missing = self.outline().missing(seen.map(|it| it.version));
-        Err(Halt::Refused(missing))
-    }
-
-    /// Checks that a version's rows are of our log, unless a rebuild of the view from the present
-    /// log was requested.
-    fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
-        if self.is_rebuilt.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let ids = (entry.upstream, upstream);
-        let checked = self.outline().check_log(entry.checkpoint, ids);
-        checked.map_err(Halt::Refused)
-    }
-
-    /// Converts a mistake in how the projection is declared or used.
-    pub(crate) fn invalid(&self, reason: String) -> ProjectionError {
-        self.error(Invalid::new(reason).into())
-    }
-
-    /// Converts an error of the database or a store to an error of this projection.
-    pub(crate) fn error(&self, error: RecordError) -> ProjectionError {
-        ProjectionError::of_record_error(self.outline().label(), error)
+        let stored = ledger::versions(conn, self.name())?;
+        Err(Halt::Refused(self.rules.missing(&stored)))
     }
 
     /// Returns the stored state of this version. Needs no transaction.
@@ -123,23 +99,15 @@ impl Declared {
         if !ledger::exists(conn)? {
             return Ok(None);
         }
-        match ledger::entry_of(conn, self.name(), self.version())? {
-            Some(entry) => self.kept_of(conn, &entry).map(Some),
+        match ledger::version(conn, self.name(), self.version())? {
+            Some(stored) => self.with_skipped(conn, &stored).map(Some),
             None => Ok(None),
         }
     }
 
-    fn kept_of(&self, conn: &Connection, entry: &Entry) -> rusqlite::Result<Kept> {
-        Ok(Kept {
-            upstream: entry.upstream,
-            checkpoint: entry.checkpoint,
-            seen: if entry.is_seen {
-                Seen::This
-            } else {
-                Seen::Older
-            },
-            skipped: ledger::count_skipped(conn, self.name(), entry.version)?,
-        })
+    fn with_skipped(&self, conn: &Connection, stored: &ViewVersion) -> rusqlite::Result<Kept> {
+        let skipped = ledger::count_skipped(conn, self.name(), stored.version)?;
+        Ok(stored.kept(skipped))
     }
 
     /// Returns the skipped events. Needs no transaction.
@@ -162,46 +130,24 @@ impl Declared {
         start: Option<Checkpoint>,
     ) -> Result<Kept, Halt> {
         ledger::create(conn)?;
-        let entries = ledger::entries(conn, self.name())?;
-        let seen = entries.iter().find(|it| it.is_seen);
-        if let Some(seen) = seen
-            && seen.version > self.version()
-        {
-            self.check_same_log(seen, upstream)?;
-            return Err(Halt::Refused(self.outline().superseded(seen.version)));
-        }
-        let begun = entries.iter().find(|it| it.version == self.version());
-        if let Some(begun) = begun
-            && (begun.checkpoint.is_some() || begun.upstream == upstream)
-        {
-            return Ok(self.kept_of(conn, begun)?);
-        }
-        let entry = Entry {
-            version: self.version(),
-            upstream,
-            checkpoint: start,
-            is_seen: begun.map_or(seen.is_none(), |it| it.is_seen),
-            tables: match begun {
-                // With the names at their creation, even if the declaration has changed since.
-                Some(begun) => begun.tables.clone(),
-                None => self.tables.names().iter().map(|it| (**it).into()).collect(),
-            },
-        };
-        if begun.is_none() {
-            // A new version would replace the one that another store keeps under the same name.
-            for other in &entries {
-                self.check_same_log(other, upstream)?;
-            }
+        let stored = ledger::versions(conn, self.name())?;
+        let begin = self
+            .rules
+            .begin(&stored, upstream, start, self.tables.names());
+        let begin = begin.map_err(Halt::Refused)?;
+        if let Begin::Created(version) = &begin {
             savepoint(conn, || {
                 self.create_tables(conn)?;
-                if entry.is_seen {
-                    self.show(conn, &entry)?;
+                match version.is_seen {
+                    true => self.show(conn, version),
+                    false => Ok(()),
                 }
-                Ok(())
             })?;
         }
-        ledger::begin(conn, self.name(), &self.outline().upstream, &entry)?;
-        Ok(self.kept_of(conn, &entry)?)
+        if let Begin::Created(version) | Begin::Replaced(version) = &begin {
+            ledger::store(conn, self.name(), &self.outline().upstream, version)?;
+        }
+        Ok(self.with_skipped(conn, begin.version())?)
     }
 
     fn create_tables(&self, conn: &Connection) -> Result<(), Halt> {
@@ -215,16 +161,16 @@ impl Declared {
             let table = view.table(name);
             if !ledger::has_table(conn, &table)? {
                 let reason = format!("the function that creates its tables did not create {table}");
-                return Err(Halt::Refused(self.invalid(reason)));
+                return Err(Halt::Refused(self.rules.invalid(reason)));
             }
         }
         Ok(())
     }
 
-    /// Publishes the tables of an entry to readers, under their plain names.
-    fn show(&self, conn: &Connection, entry: &Entry) -> Result<(), Halt> {
-        for name in &entry.tables {
-            let table = versioned(name, entry.version);
+    /// Publishes the tables of a version to readers, under their plain names.
+    fn show(&self, conn: &Connection, version: &ViewVersion) -> Result<(), Halt> {
+        for name in &version.tables {
+            let table = versioned(name, version.version);
             let sql = format!("CREATE VIEW {name} AS SELECT * FROM {table}");
             conn.execute_batch(&sql).map_err(|error| {
                 self.refuse(&format!("cannot publish {name:?} to readers"), error.into())
@@ -236,38 +182,30 @@ impl Declared {
     /// Reports a mistake in how the view is declared, unless the database itself failed.
     fn refuse(&self, what: &str, error: BoxError) -> Halt {
         match poison(error) {
-            Ok(error) => Halt::Refused(self.invalid(format!("{what}: {error}"))),
+            Ok(error) => Halt::Refused(self.rules.invalid(format!("{what}: {error}"))),
             Err(error) => Halt::Sqlite(error),
         }
     }
 
     pub(crate) fn apply(&self, conn: &Connection, page: &ViewPage) -> Result<Applied, Halt> {
-        let entry = self.entry(conn)?;
-        if entry.checkpoint != page.after {
-            return Ok(Applied::Elsewhere(entry.checkpoint));
+        if let Some(elsewhere) = self.stored(conn)?.elsewhere(page.after) {
+            return Ok(elsewhere);
         }
-        let (mut count, mut poison) = (page.events.len(), None);
-        // An event that fails also undoes the earlier ones; these are processed again without it,
-        // which costs nothing if none fails.
-        while let Taken::Until(index, error) = self.take(conn, &page.events[..count])? {
-            count = index;
-            poison = Some(error);
+        let mut attempt = PageAttempt::new(page);
+        while let Applied::Until { count, error } = self.take(conn, attempt.events())? {
+            attempt.without(count, error);
         }
-        let Some(error) = poison else {
-            ledger::advance(conn, self.name(), self.version(), page.to)?;
-            return Ok(Applied::Whole);
-        };
-        if let Some(last) = page.events[..count].last() {
-            ledger::advance(conn, self.name(), self.version(), last.checkpoint())?;
+        if let Some(to) = attempt.checkpoint() {
+            ledger::advance(conn, self.name(), self.version(), to)?;
         }
-        Ok(Applied::Until { count, error })
+        Ok(attempt.applied())
     }
 
-    /// Processes all events, or returns the one that cannot be processed and leaves no trace.
-    fn take(&self, conn: &Connection, events: &[StoredEvent]) -> Result<Taken, Halt> {
+    /// Processes all events; if one cannot be processed, none of them leaves a trace.
+    fn take(&self, conn: &Connection, events: &[StoredEvent]) -> Result<Applied, Halt> {
         let mut view = SqliteTransaction::new(conn, self.version());
         execute(conn, "SAVEPOINT retold_view")?;
-        for (index, event) in events.iter().enumerate() {
+        for (count, event) in events.iter().enumerate() {
             let handled = within_handler(|| self.projection.handle(&mut view, event));
             if conn.is_autocommit() {
                 return Err(Halt::Sqlite(ended_by_handler()));
@@ -277,23 +215,23 @@ impl Declared {
                 execute(conn, "ROLLBACK TO retold_view")?;
                 execute(conn, "RELEASE retold_view")?;
                 self.check_tables(conn)?;
-                return Ok(Taken::Until(index, error));
+                return Ok(Applied::Until { count, error });
             }
         }
         execute(conn, "RELEASE retold_view")?;
-        Ok(Taken::All)
+        Ok(Applied::Whole)
     }
 
     /// Checks that the tables of the view exist. Without one of them a handler fails at every
     /// event, which is not the fault of the events.
     fn check_tables(&self, conn: &Connection) -> Result<(), Halt> {
-        for name in self.entry(conn)?.tables {
+        for name in self.stored(conn)?.tables {
             let table = versioned(&name, self.version());
             if !ledger::has_table(conn, &table)? {
                 let what = "it no longer exists; another program has dropped it; discard \
                             this version of the view and build it again";
                 let missing = Corrupt::new(format!("the table {table}"), what);
-                return Err(Halt::Refused(self.error(missing.into())));
+                return Err(Halt::Refused(self.rules.error(missing.into())));
             }
         }
         Ok(())
@@ -305,28 +243,20 @@ impl Declared {
         &self,
         conn: &Connection,
     ) -> rusqlite::Result<Option<(LogId, Option<Checkpoint>)>> {
-        let entry = ledger::entry_of(conn, self.name(), self.version())?;
-        Ok(entry.map(|it| (it.upstream, it.checkpoint)))
+        let stored = ledger::version(conn, self.name(), self.version())?;
+        Ok(stored.map(|it| (it.upstream, it.checkpoint)))
     }
 
     /// Processes events that are recorded in this very transaction, just after the checkpoint, or
-    /// reports which one cannot be processed, and why.
+    /// returns why the append is refused.
     pub(crate) fn take_new(
         &self,
         conn: &Connection,
         events: &[StoredEvent],
-    ) -> Result<Option<String>, Halt> {
+    ) -> Result<Option<RecordError>, Halt> {
         let taken: Vec<_> = events.iter().filter(|it| self.takes(it)).cloned().collect();
-        if let Taken::Until(index, error) = self.take(conn, &taken)? {
-            let event = &taken[index];
-            return Ok(Some(format!(
-                "{}, which takes part in every append to {:?}, cannot process the event {:?} that \
-                 would be at position {}, so nothing is recorded: {error}",
-                self.outline().label(),
-                self.outline().upstream,
-                event.topic(),
-                event.position(),
-            )));
+        if let Applied::Until { count, error } = self.take(conn, &taken)? {
+            return Ok(Some(self.rules.refuse_append(&taken[count], &*error)));
         }
         if let Some(last) = events.last() {
             ledger::advance(conn, self.name(), self.version(), last.checkpoint())?;
@@ -340,15 +270,11 @@ impl Declared {
         after: Option<Checkpoint>,
         skipped: &SkippedEvent,
     ) -> Result<Applied, Halt> {
-        let entry = self.entry(conn)?;
-        if entry.checkpoint != after {
-            return Ok(Applied::Elsewhere(entry.checkpoint));
-        }
-        if ledger::count_skipped(conn, self.name(), self.version())? >= SKIPPED_EVENTS_MAX {
-            return Err(Halt::Refused(self.invalid(format!(
-                "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
-                skipped.checkpoint
-            ))));
+        let stored = self.stored(conn)?;
+        let count = ledger::count_skipped(conn, self.name(), self.version())?;
+        let unchanged = self.rules.skip(&stored, after, skipped, count);
+        if let Some(applied) = unchanged.map_err(Halt::Refused)? {
+            return Ok(applied);
         }
         ledger::skip(conn, self.name(), self.version(), skipped)?;
         ledger::advance(conn, self.name(), self.version(), skipped.checkpoint)?;
@@ -362,27 +288,18 @@ impl Declared {
         to: Option<Checkpoint>,
         supersede: Supersede,
     ) -> Result<Switched, Halt> {
-        let entry = self.entry(conn)?;
-        if entry.checkpoint != after {
-            return Ok(Switched::Elsewhere(entry.checkpoint));
-        }
-        let position =
-            |checkpoint: Option<Checkpoint>| checkpoint.map(|checkpoint| checkpoint.position);
-        let entries = ledger::entries(conn, self.name())?;
-        let older = entries.iter().find(|it| it.is_seen);
-        if let Some(older) = older.and_then(|it| it.checkpoint)
-            && !entry.is_seen
-            && position(to) < Some(older.position)
-            && supersede == Supersede::Reached
-        {
-            return Ok(Switched::Behind(older));
-        }
+        let stored = ledger::versions(conn, self.name())?;
+        let switch = self.rules.switch(&stored, after, to, supersede);
+        let (version, older) = match switch.map_err(Halt::Refused)? {
+            Switch::Unchanged(switched) => return Ok(switched),
+            Switch::Done { version, older } => (version, older),
+        };
         savepoint(conn, || {
-            for older in entries.iter().filter(|it| it.version < self.version()) {
+            for older in older {
                 self.drop_version(conn, older)?;
             }
-            if !entry.is_seen {
-                self.show(conn, &entry)?;
+            if !version.is_seen {
+                self.show(conn, version)?;
                 ledger::show(conn, self.name(), self.version())?;
             }
             if let Some(to) = to {
@@ -393,25 +310,25 @@ impl Declared {
     }
 
     pub(crate) fn discard(&self, conn: &Connection) -> Result<(), Halt> {
-        self.is_rebuilt.store(true, Ordering::Release);
+        self.rules.discard();
         if !ledger::exists(conn)? {
             return Ok(());
         }
-        match ledger::entry_of(conn, self.name(), self.version())? {
-            Some(entry) => self.drop_version(conn, &entry),
+        match ledger::version(conn, self.name(), self.version())? {
+            Some(stored) => self.drop_version(conn, &stored),
             None => Ok(()),
         }
     }
 
-    fn drop_version(&self, conn: &Connection, entry: &Entry) -> Result<(), Halt> {
-        for name in &entry.tables {
-            if entry.is_seen {
+    fn drop_version(&self, conn: &Connection, stored: &ViewVersion) -> Result<(), Halt> {
+        for name in &stored.tables {
+            if stored.is_seen {
                 conn.execute_batch(&format!("DROP VIEW IF EXISTS {name}"))?;
             }
-            let table = versioned(name, entry.version);
+            let table = versioned(name, stored.version);
             conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
         }
-        Ok(ledger::forget(conn, self.name(), entry.version)?)
+        Ok(ledger::forget(conn, self.name(), stored.version)?)
     }
 }
 
@@ -484,9 +401,9 @@ fn poison(error: BoxError) -> Result<Arc<dyn StdError + Send + Sync>, rusqlite::
 
 impl Halt {
     /// Converts to an error of the projection; the transaction is then rolled back.
-    pub(crate) fn into_error(self, declared: &Declared) -> ProjectionError {
+    pub(crate) fn into_error(self, view: &SqliteView) -> ProjectionError {
         match self {
-            Self::Sqlite(error) => declared.error(before_commit("keeping a view", error)),
+            Self::Sqlite(error) => view.rules.error(before_commit("keeping a view", error)),
             Self::Refused(error) => error,
         }
     }

@@ -74,7 +74,7 @@ impl Transaction<'_> {
                 self.run("RELEASE retold_append")?;
                 return Ok(Ok(Appended::Recorded(positions)));
             }
-            Ok(Some(Ok(reason))) => RecordError::invalid(reason),
+            Ok(Some(Ok(refusal))) => refusal,
             Ok(Some(Err(halt))) => refused(halt)?,
             Err(error) => error,
         };
