@@ -9,11 +9,21 @@
 //! retold_conformance::conformance_suite!(TemporaryDogStore);
 //! ```
 //!
+//! Each rule of a [view store](retold_core::projection::ViewStore) is a function as well; implement
+//! [`ViewSubject`], and add:
+//!
+//! ```text
+//! retold_conformance::view_conformance_suite!(TemporaryDogViews);
+//! ```
+//!
 //! Random tests print a seed. To repeat a test, set the environment variable `RETOLD_SEED` to it.
 
 mod subject;
+mod view_subject;
 
 mod scene;
+
+mod view_scene;
 
 mod dropping;
 mod history;
@@ -40,6 +50,9 @@ mod reading;
 mod replacing;
 mod snapshots;
 mod tailing;
+mod view_pages;
+mod view_pipelines;
+mod view_versions;
 mod waiting;
 
 pub use self::atomicity::{an_append_fails_alone, append_is_atomic};
@@ -72,6 +85,23 @@ pub use self::replacing::a_recorder_never_serves_another_log;
 pub use self::snapshots::snapshots_are_kept_by_version;
 pub use self::subject::Subject;
 pub use self::tailing::a_tailing_reader_never_skips;
+pub use self::view_pages::{
+    a_dropped_call_takes_effect_completely_or_not, a_page_is_applied_once,
+    an_event_that_fails_leaves_no_trace, skipped_events_are_listed,
+    view_and_checkpoint_change_together,
+};
+pub use self::view_pipelines::{
+    a_new_version_is_built_while_readers_see_the_old_one,
+    a_newer_version_does_not_replace_the_view_of_another_store, a_view_from_now_on_begins_once,
+    a_view_of_a_replaced_log_is_diverged_until_rebuilt, a_view_resumes_after_a_restart,
+    poison_is_handled_as_declared, racing_pipelines_apply_each_event_once,
+};
+pub use self::view_subject::{TrickAdded, TrickProjection, ViewSubject};
+pub use self::view_versions::{
+    a_discarded_version_begins_again, a_switch_drops_older_versions, a_version_begins_once,
+    a_version_that_is_not_stored_changes_nothing, readers_never_move_backward,
+    readers_see_the_first_version_at_once, versions_have_events_of_one_log,
+};
 pub use self::waiting::changed_since_wakes_those_who_wait;
 
 /// Generates one `#[test]` for every rule of the contract, for a [`Subject`]:
@@ -130,6 +160,51 @@ macro_rules! conformance_suite {
         fn $rule() {
             let test = $crate::$rule::<$subject>();
             <$subject as $crate::Subject>::block_on(test);
+        }
+    )*};
+}
+
+/// Generates one `#[test]` for every rule of a view store, for a [`ViewSubject`]:
+/// `retold_conformance::view_conformance_suite!(TemporaryDogViews);`
+///
+/// If the name of a macro follows, it calls that macro with all rules instead, as
+/// [`conformance_suite`] does.
+#[macro_export]
+macro_rules! view_conformance_suite {
+    (@rules [$($each:tt)*] $subject:ty) => {
+        $($each)* { $subject:
+            view_and_checkpoint_change_together
+            a_page_is_applied_once
+            an_event_that_fails_leaves_no_trace
+            skipped_events_are_listed
+            a_dropped_call_takes_effect_completely_or_not
+            a_version_begins_once
+            readers_see_the_first_version_at_once
+            readers_never_move_backward
+            a_switch_drops_older_versions
+            a_version_that_is_not_stored_changes_nothing
+            a_discarded_version_begins_again
+            versions_have_events_of_one_log
+            a_view_resumes_after_a_restart
+            a_view_from_now_on_begins_once
+            poison_is_handled_as_declared
+            racing_pipelines_apply_each_event_once
+            a_new_version_is_built_while_readers_see_the_old_one
+            a_view_of_a_replaced_log_is_diverged_until_rebuilt
+            a_newer_version_does_not_replace_the_view_of_another_store
+        }
+    };
+    ($subject:ty) => {
+        $crate::view_conformance_suite! { @rules [$crate::view_conformance_suite!] $subject }
+    };
+    ($subject:ty, $each:ident) => {
+        $crate::view_conformance_suite! { @rules [$each!] $subject }
+    };
+    ($subject:ty: $($rule:ident)*) => {$(
+        #[test]
+        fn $rule() {
+            let test = $crate::$rule::<$subject>();
+            <$subject as $crate::ViewSubject>::block_on(test);
         }
     )*};
 }

@@ -262,11 +262,19 @@ pub(super) fn without_wall_clock(event: &StoredEvent) -> StoredEvent {
 pub(super) async fn at_once<S: Subject, T: Send + 'static>(
     tasks: impl IntoIterator<Item = BoxFuture<'static, T>>,
 ) -> Vec<T> {
+    run_at_once(tasks, |task| S::block_on(task)).await
+}
+
+/// Runs each task with `block_on` on its own thread, as [`at_once`] does.
+pub(super) async fn run_at_once<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = BoxFuture<'static, T>>,
+    block_on: fn(BoxFuture<'static, T>) -> T,
+) -> Vec<T> {
     let run = |task: BoxFuture<'static, T>| {
         let (done, result) = oneshot::channel();
         let thread = thread::spawn(move || {
             // The receiver is gone only if another task failed already.
-            let _ = done.send(S::block_on(task));
+            let _ = done.send(block_on(task));
         });
         (thread, result)
     };

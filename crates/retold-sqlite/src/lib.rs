@@ -18,8 +18,8 @@
 //! # Views
 //!
 //! [`SqliteViews`] stores the views of projections as tables, in a separate file or in that of the
-//! store ([`SqliteStore::views`]). The views of [`SqliteInlineProjections`] change in the transaction of
-//! the append itself.
+//! store ([`SqliteStore::views`]). The views of [`SqliteInlineProjections`] change in the
+//! transaction of the append itself.
 //!
 //! # Threads
 //!

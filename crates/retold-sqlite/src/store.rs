@@ -84,7 +84,8 @@ impl SqliteStore {
     /// projection catches up with its log when the log is opened.
     ///
     /// ```
-    /// # use retold_sqlite::{SqliteInlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
+    /// # use retold_sqlite::{Sqlite, SqliteInlineProjections, SqliteOptions, SqliteStore};
+    /// # use retold_sqlite::SqliteTables;
     /// # use retold_core::projection::Projection;
     /// # use retold_core::domain::Event;
     /// # fn example<DogEvent: Event>() -> Result<(), retold_core::recording::RecordError> {

@@ -96,8 +96,8 @@ impl ProjectionOutline {
         }
     }
 
-    /// Creates the error that the view was built from a log with another id. `ids` are the id stored
-    /// with the view, then the id of the log.
+    /// Creates the error that the view was built from a log with another id. `ids` are the id
+    /// stored with the view, then the id of the log.
     pub(crate) fn of_another_log(
         &self,
         checkpoint: Checkpoint,

@@ -34,8 +34,8 @@ pub const SKIPPED_PAGE_MAX: usize = 1_000;
 /// 3. `an_event_that_fails_leaves_no_trace`: if a handler fails or panics, all of its changes are
 ///    undone. The events of the page before it are applied, and the checkpoint is at the last of
 ///    them.
-/// 4. `skipped_events_are_listed`: a skipped event moves the checkpoint, and is listed once, for its
-///    version only.
+/// 4. `skipped_events_are_listed`: a skipped event moves the checkpoint, and is listed once, for
+///    its version only.
 /// 5. `a_dropped_call_takes_effect_completely_or_not`: a future may be dropped at any time.
 /// 6. `a_version_begins_once`: a version that has begun is left unchanged by
 ///    [`begin`](Self::begin), with one exception: if it began over another log and has no

@@ -8,6 +8,7 @@
 mod accounts;
 mod awaited_handlers;
 mod broken_recorders;
+mod broken_views;
 mod damaged_ids;
 mod decide;
 mod dogs;
@@ -18,6 +19,7 @@ mod faults;
 mod lanes;
 mod log_reading;
 mod memory_conformance;
+mod memory_views;
 mod projection;
 mod publish;
 mod racing;

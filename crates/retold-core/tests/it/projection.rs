@@ -117,18 +117,6 @@ async fn erased_events_are_poison_unless_they_may_be_missing() {
 }
 
 #[tokio::test]
-async fn a_projection_may_begin_with_now() {
-    let school = school(&MemoryStore::new()).await;
-    teach(&school, "sit").await;
-    let view = MemoryView::<Tricks>::new();
-    let mut pipeline = pipeline(&school, &view, tricks(1).from_now());
-    pipeline.catch_up().await.unwrap();
-    teach(&school, "fetch").await;
-    pipeline.catch_up().await.unwrap();
-    assert_eq!(*view.guard(), ["fetch"]);
-}
-
-#[tokio::test]
 async fn poison_stops_by_default_until_it_is_skipped() {
     let school = school(&MemoryStore::new()).await;
     for trick in ["sit", "bite", "fetch"] {

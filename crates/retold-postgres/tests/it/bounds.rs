@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, block_on, port, until};
 use crate::proxy::Proxy;
-use crate::tricks::{added, log, tables, tricks};
+use crate::tricks::{TrickAdded, log, tables, tricks};
 
 /// Goal: a network that becomes silent does not block an append to a log with inline projections
 /// forever.
@@ -28,10 +28,11 @@ fn silence_ends_an_append_with_inline_projections() {
             .await
             .unwrap();
         let dogs = log(&store, "dogs").await;
-        dogs.append(added(["sit"])).await.unwrap();
+        dogs.append(TrickAdded::append(["sit"])).await.unwrap();
         proxy.silence();
         let longest = ANSWER_WAIT_MAX + Duration::from_secs(15);
-        let appended = tokio::time::timeout(longest, dogs.append(added(["fetch"]))).await;
+        let appended =
+            tokio::time::timeout(longest, dogs.append(TrickAdded::append(["fetch"]))).await;
         let appended = appended.expect("it returns");
         assert!(
             matches!(appended, Err(RecordError::Unavailable(_))),
@@ -46,10 +47,12 @@ fn a_store_outlives_the_runtime_that_opened_it() {
     let database = block_on(Database::create());
     let runtime = Runtime::new().unwrap();
     let dogs = runtime.block_on(async { log(&database.open().await, "dogs").await });
-    runtime.block_on(dogs.append(added(["sit"]))).unwrap();
+    runtime
+        .block_on(dogs.append(TrickAdded::append(["sit"])))
+        .unwrap();
     drop(runtime);
     for expected in 2..=3 {
-        let appended = block_on(dogs.append(added(["fetch"])));
+        let appended = block_on(dogs.append(TrickAdded::append(["fetch"])));
         let Ok(Appended::Recorded(positions)) = appended else {
             panic!("{appended:?}");
         };

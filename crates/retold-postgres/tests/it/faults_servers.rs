@@ -16,7 +16,7 @@ use xtask::pgbouncer::PgBouncer;
 use xtask::postgres_server::{PostgresServer, Setup};
 
 use crate::database::{Database, block_on, connect, until, wait_for_standbys};
-use crate::tricks::{added, tables, tricks};
+use crate::tricks::{TrickAdded, tables, tricks};
 use crate::writers::{Writers, append_of, dogs};
 
 /// Sizes of the small disk, before and after it is enlarged, in MiB. A database takes eight.
@@ -404,9 +404,9 @@ fn an_append_whose_wait_for_the_standby_is_cancelled_is_settled_by_sending_again
         ];
         wait_for_standbys(&admin, "*").await;
         for log in logs {
-            log.append(added(["sit"])).await.unwrap();
+            log.append(TrickAdded::append(["sit"])).await.unwrap();
             tokio::task::block_in_place(|| standby.crash().unwrap());
-            let append = added(["roll over"]);
+            let append = TrickAdded::append(["roll over"]);
             let send = || {
                 let (log, append) = (log.clone(), append.clone());
                 tokio::spawn(async move { log.append(append).await })

@@ -14,9 +14,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, block_on};
 use crate::opening::futures_executor;
-use crate::tricks::{
-    TrickAdded, added, checkpoint_and_rows, log, pipeline, read, tables, teach, tricks,
-};
+use crate::tricks::{TrickAdded, checkpoint_and_rows, log, pipeline, read, tables, teach, tricks};
 
 async fn open_with(database: &Database, projection: Projection<Postgres>) -> PostgresStore {
     let inline = PostgresInlineProjections::in_schema("public").with(projection, tables());
@@ -41,7 +39,9 @@ fn the_view_has_what_was_acknowledged() {
         let views = store.views_in("public").unwrap();
         assert_eq!(read(&views).await, [""; 0]);
         for number in 1..=10 {
-            dogs.append(added(["sit", "fetch"])).await.unwrap();
+            dogs.append(TrickAdded::append(["sit", "fetch"]))
+                .await
+                .unwrap();
             teach(&*other, "bite").await.unwrap();
             assert_eq!(read(&views).await.len(), 2 * number);
             let number = number as i64 * 2;
@@ -70,7 +70,7 @@ fn a_handler_may_block() {
         let store = open_with(&database, asking).await;
         let dogs = log(&store, "dogs").await;
         for _ in 0..3 {
-            dogs.append(added(["sit"])).await.unwrap();
+            dogs.append(TrickAdded::append(["sit"])).await.unwrap();
         }
     });
 }
@@ -86,9 +86,9 @@ fn one_that_fails_fails_its_own_append_alone() {
         let mut good = 0;
         for round in 0..3 {
             let appends = (0..40).map(|number| match (number + round) % 4 {
-                0 => added(["sit", "bite"]),
-                1 => added(["panic"]),
-                _ => added(["sit"]),
+                0 => TrickAdded::append(["sit", "bite"]),
+                1 => TrickAdded::append(["panic"]),
+                _ => TrickAdded::append(["sit"]),
             });
             let answers = join_all(appends.map(|append| log.append(append))).await;
             for (number, answer) in (0..).zip(answers) {
@@ -97,7 +97,7 @@ fn one_that_fails_fails_its_own_append_alone() {
                         let text = invalid.to_string();
                         for part in [
                             "\"tricks\" version 1",
-                            "that is not taught here",
+                            "this trick is not taught",
                             "nothing is recorded",
                         ] {
                             assert!(text.contains(part), "{part} is not in {text}");
@@ -148,7 +148,7 @@ fn several_projections_process_an_append_or_none_does() {
             .with(strict, quiet);
         let store = open_inline(&database, inline).await.unwrap();
         let log = log(&store, "dogs").await;
-        let appends = ["sit", "speak", "bite", "fetch"].map(|it| added([it]));
+        let appends = ["sit", "speak", "bite", "fetch"].map(|it| TrickAdded::append([it]));
         let answers = join_all(appends.map(|append| log.append(append))).await;
         let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(recorded, [true, false, false, true], "{answers:?}");
@@ -182,7 +182,7 @@ fn one_that_spoils_the_transaction_is_refused() {
             "swallow",
             "promise",
         ];
-        let answers = join_all(tricks.map(|it| log.append(added([it])))).await;
+        let answers = join_all(tricks.map(|it| log.append(TrickAdded::append([it])))).await;
         let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(
             recorded,
@@ -205,7 +205,7 @@ fn it_catches_up_before_the_first_append_and_with_other_programs() {
         {
             let log = log(&database.open().await, "dogs").await;
             for _ in 0..3 {
-                log.append(added(["sit"; 700])).await.unwrap();
+                log.append(TrickAdded::append(["sit"; 700])).await.unwrap();
             }
         }
         let store = open_with(&database, tricks(1)).await;
@@ -216,7 +216,10 @@ fn it_catches_up_before_the_first_append_and_with_other_programs() {
         let without = log(&database.open().await, "dogs").await;
         let mut expected = 2100;
         for count in [15, 2500] {
-            without.append(added(vec!["fetch"; count])).await.unwrap();
+            without
+                .append(TrickAdded::append(vec!["fetch"; count]))
+                .await
+                .unwrap();
             assert_eq!(read(&views).await.len(), expected);
             teach(&*with, "speak").await.unwrap();
             expected += count + 1;
@@ -233,7 +236,9 @@ fn recorded_poison_fails_the_opening_unless_it_is_skipped() {
         let database = Database::create().await;
         {
             let log = log(&database.open().await, "dogs").await;
-            log.append(added(["sit", "bite", "fetch"])).await.unwrap();
+            log.append(TrickAdded::append(["sit", "bite", "fetch"]))
+                .await
+                .unwrap();
         }
         let birth = LogId::new(Uuid::now_v7());
         let store = open_with(&database, tricks(1)).await;
@@ -241,7 +246,7 @@ fn recorded_poison_fails_the_opening_unless_it_is_skipped() {
             panic!("it must not catch up");
         };
         assert!(matches!(error, RecordError::Invalid(_)), "{error}");
-        for part in ["position 2", "that is not taught here"] {
+        for part in ["position 2", "this trick is not taught"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         let store = open_with(&database, tricks(1).on_poison(OnPoison::Skip)).await;
@@ -295,7 +300,7 @@ fn cut_connections_leave_log_and_view_consistent() {
                 let dogs = dogs.clone();
                 tokio::spawn(async move {
                     for _ in 0..APPENDS {
-                        let append = added(["sit", "fetch"]);
+                        let append = TrickAdded::append(["sit", "fetch"]);
                         while let Err(error) = dogs.append(append.clone()).await {
                             let may_pass = matches!(
                                 error,

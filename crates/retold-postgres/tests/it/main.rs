@@ -11,6 +11,7 @@ mod certificates;
 mod database;
 mod proxy;
 mod tricks;
+mod view_conformance;
 mod writers;
 
 mod backup;

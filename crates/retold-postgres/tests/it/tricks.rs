@@ -2,40 +2,16 @@
 
 use std::sync::Arc;
 
+pub(crate) use retold_conformance::TrickAdded;
+use retold_conformance::TrickProjection;
 use retold_core::application::Logged;
-use retold_core::domain::{Event, EventType};
 use retold_core::projection::{BoxError, Projection, ProjectionPipeline};
-use retold_core::recording::{
-    Append, Appended, EventId, LogId, NewEvent, RecordError, Recorder, Store,
-};
-use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
+use retold_core::recording::{Appended, LogId, RecordError, Recorder, Store};
 use retold_postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
 use retold_postgres::{
     Postgres, PostgresStore, PostgresTables, PostgresTransaction, PostgresViews,
 };
 use uuid::Uuid;
-
-/// A dog has learnt a trick.
-pub(crate) struct TrickAdded(pub(crate) String);
-
-impl Event for TrickAdded {
-    const TYPES: &'static [EventType] = &[EventType::of::<Self>("TrickAdded")];
-
-    fn type_index(&self) -> usize {
-        0
-    }
-
-    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-
-    fn deserialize_payload<'de, D: Deserializer<'de>>(
-        _: usize,
-        deserializer: D,
-    ) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
-    }
-}
 
 /// One row for each trick and one count of all. The table refuses a trick that is added twice, the
 /// handler refuses one after it has written; others do things that no handler should do.
@@ -52,7 +28,6 @@ async fn trick(
     let count = view.prepare_cached(&count).await?;
     view.execute(&count, &[]).await?;
     match trick.as_str() {
-        "bite" => Err("that is not taught here".into()),
         "commit" => Ok(view.batch_execute("COMMIT").await?),
         "roll back" => Ok(view.batch_execute("ROLLBACK").await?),
         "swallow" => {
@@ -64,13 +39,16 @@ async fn trick(
             view.execute(&sql, &[]).await?;
             Ok(())
         }
-        "panic" => panic!("too exciting"),
-        _ => Ok(()),
+        _ => logged.event.end(),
     }
 }
 
 pub(crate) fn tricks(version: u32) -> Projection<Postgres> {
-    Projection::<Postgres>::new("tricks", version, "dogs").on_async(trick)
+    handled(TrickProjection::version(version))
+}
+
+pub(crate) fn handled(projection: TrickProjection) -> Projection<Postgres> {
+    projection.projection().on_async(trick)
 }
 
 pub(crate) fn tables() -> PostgresTables {
@@ -103,16 +81,8 @@ pub(crate) fn pipeline(
     ProjectionPipeline::new(log.clone(), view_store)
 }
 
-/// Returns an append of these tricks.
-pub(crate) fn added<'a>(tricks: impl IntoIterator<Item = &'a str>) -> Append {
-    Append::of(tricks.into_iter().map(|trick| {
-        let id = EventId::new(Uuid::now_v7());
-        NewEvent::new(id, "TrickAdded", format!("{trick:?}"))
-    }))
-}
-
 pub(crate) async fn teach(log: &dyn Recorder, trick: &str) -> Result<Appended, RecordError> {
-    log.append(added([trick])).await
+    log.append(TrickAdded::append([trick])).await
 }
 
 /// Begins one snapshot of all tables.
@@ -122,11 +92,20 @@ async fn snapshot(client: &mut Client) -> Transaction<'_> {
     builder.start().await.unwrap()
 }
 
-/// Returns the names of the tricks as a reader finds them, checked against the count of the other
-/// table.
+/// Returns the names of the tricks as a reader finds them, none if no version is seen; checked
+/// against the count of the other table.
 pub(crate) async fn read(views: &PostgresViews) -> Vec<String> {
     let mut client = views.reader().await.unwrap();
     let state = snapshot(&mut client).await;
+    let is_seen = "SELECT to_regclass('trick') IS NOT NULL";
+    if !state
+        .query_one(is_seen, &[])
+        .await
+        .unwrap()
+        .get::<_, bool>(0)
+    {
+        return Vec::new();
+    }
     let select = "SELECT name FROM trick ORDER BY position";
     let names = state.query(select, &[]).await.unwrap();
     let count = state.query_one("SELECT count FROM trick_count", &[]).await;

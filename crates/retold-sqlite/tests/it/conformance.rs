@@ -14,6 +14,12 @@ use tokio::runtime::Runtime;
 
 use crate::place::{Place, patient, restore};
 
+/// Runs a future to completion, on the runtime of all conformance tests.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.block_on(future)
+}
+
 /// A SQLite file, removed when it is dropped.
 struct TemporarySqliteStore {
     place: Place,
@@ -22,8 +28,7 @@ struct TemporarySqliteStore {
 
 impl Subject for TemporarySqliteStore {
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-        RUNTIME.block_on(future)
+        block_on(future)
     }
 
     async fn create() -> Self {

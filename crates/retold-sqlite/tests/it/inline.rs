@@ -7,9 +7,7 @@ use retold_sqlite::{Sqlite, SqliteInlineProjections, SqliteStore, SqliteTables};
 use uuid::Uuid;
 
 use crate::place::{Place, log, patient};
-use crate::tricks::{
-    TrickAdded, added, checkpoint_and_rows, pipeline, read, tables, teach, tricks,
-};
+use crate::tricks::{TrickAdded, checkpoint_and_rows, pipeline, read, tables, teach, tricks};
 
 fn open_with(place: &Place, projection: Projection<Sqlite>) -> SqliteStore {
     let inline = SqliteInlineProjections::new().with(projection, tables());
@@ -25,7 +23,9 @@ async fn the_view_has_what_was_acknowledged() {
     let views = store.views();
     assert_eq!(read(&views), [""; 0]);
     for number in 1..=10 {
-        dogs.append(added(["sit", "fetch"])).await.unwrap();
+        dogs.append(TrickAdded::append(["sit", "fetch"]))
+            .await
+            .unwrap();
         teach(&*other, "bite").await.unwrap();
         assert_eq!(read(&views).len(), 2 * number);
         let number = number as i64 * 2;
@@ -43,9 +43,9 @@ async fn one_that_fails_fails_its_own_append_alone() {
     let mut good = 0;
     for round in 0..5 {
         let appends = (0..40).map(|number| match (number + round) % 4 {
-            0 => added(["sit", "bite"]),
-            1 => added(["panic"]),
-            _ => added(["sit"]),
+            0 => TrickAdded::append(["sit", "bite"]),
+            1 => TrickAdded::append(["panic"]),
+            _ => TrickAdded::append(["sit"]),
         });
         let answers = join_all(appends.map(|append| log.append(append))).await;
         for (number, answer) in (0..).zip(answers) {
@@ -100,7 +100,7 @@ async fn several_projections_take_an_append_or_none_does() {
         .with(strict, quiet);
     let store = SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap();
     let log = log(&store, "dogs").await;
-    let appends = ["sit", "speak", "bite", "fetch"].map(|it| added([it]));
+    let appends = ["sit", "speak", "bite", "fetch"].map(|it| TrickAdded::append([it]));
     let answers = join_all(appends.map(|append| log.append(append))).await;
     let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(recorded, [true, false, false, true], "{answers:?}");
@@ -120,7 +120,8 @@ async fn one_that_ends_the_transaction_is_refused() {
     let place = Place::new();
     let store = open_with(&place, tricks(1));
     let log = log(&store, "dogs").await;
-    let appends = ["sit", "commit", "fetch", "roll back", "speak"].map(|it| added([it]));
+    let appends =
+        ["sit", "commit", "fetch", "roll back", "speak"].map(|it| TrickAdded::append([it]));
     let answers = join_all(appends.map(|append| log.append(append))).await;
     let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(recorded, [true, false, true, false, true], "{answers:?}");
@@ -136,7 +137,7 @@ async fn it_catches_up_before_the_first_append_and_with_other_programs() {
     {
         let log = log(&place.open(), "dogs").await;
         for _ in 0..3 {
-            log.append(added(["sit"; 700])).await.unwrap();
+            log.append(TrickAdded::append(["sit"; 700])).await.unwrap();
         }
     }
     let store = open_with(&place, tricks(1));
@@ -144,7 +145,10 @@ async fn it_catches_up_before_the_first_append_and_with_other_programs() {
     assert_eq!(read(&store.views()).len(), 2100);
     // A program that does not know the projection.
     let without = log(&place.open(), "dogs").await;
-    without.append(added(["fetch"; 1500])).await.unwrap();
+    without
+        .append(TrickAdded::append(["fetch"; 1500]))
+        .await
+        .unwrap();
     assert_eq!(read(&store.views()).len(), 2100);
     teach(&*with, "speak").await.unwrap();
     assert_eq!(read(&store.views()).len(), 3601);
@@ -156,7 +160,9 @@ async fn existing_poison_fails_the_opening_unless_it_is_skipped() {
     let place = Place::new();
     {
         let log = log(&place.open(), "dogs").await;
-        log.append(added(["sit", "bite", "fetch"])).await.unwrap();
+        log.append(TrickAdded::append(["sit", "bite", "fetch"]))
+            .await
+            .unwrap();
     }
     let birth = LogId::new(Uuid::now_v7());
     let store = open_with(&place, tricks(1));

@@ -8,6 +8,7 @@
 
 mod place;
 mod tricks;
+mod view_conformance;
 
 mod concurrency;
 mod conformance;

@@ -4,7 +4,6 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -17,9 +16,7 @@ use retold_sqlite::{
 };
 
 use crate::place::{Place, log, patient};
-use crate::tricks::{
-    TrickAdded, added, checkpoint_and_rows, pipeline, read, tables, teach, tricks,
-};
+use crate::tricks::{TrickAdded, checkpoint_and_rows, pipeline, read, tables, teach, tricks};
 
 /// Guards a test against hanging; it measures nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,90 +39,6 @@ impl Home {
     }
 }
 
-#[tokio::test]
-async fn a_view_resumes_after_a_restart() {
-    for home in HOMES {
-        let place = Place::new();
-        for round in 1..=3 {
-            let store = place.open();
-            let log = log(&store, "dogs").await;
-            let views = home.views(&place, &store);
-            let mut pipeline = pipeline(&log, &views, tricks(1)).page_size(2);
-            let handle = pipeline.handle();
-            for _ in 0..5 {
-                teach(&*log, "sit").await.unwrap();
-            }
-            let step = pipeline.step().await.unwrap();
-            assert_eq!(step.events, 2, "it resumes at its checkpoint");
-            pipeline.catch_up().await.unwrap();
-            assert_eq!(read(&views).len(), 5 * round);
-            let status = handle.status().await.unwrap();
-            assert_eq!(status.checkpoint, status.head);
-            assert!(status.is_caught_up(), "{status:?}");
-            assert_eq!(store.verify().await.unwrap(), [], "{home:?}");
-        }
-    }
-}
-
-/// Events that are recorded while no pipeline runs are not before "now".
-#[tokio::test]
-async fn a_view_from_now_on_begins_once() {
-    let place = Place::new();
-    let store = place.open();
-    let log = log(&store, "dogs").await;
-    let views = store.views();
-    let from_now = || pipeline(&log, &views, tricks(1).from_now());
-    from_now().catch_up().await.unwrap();
-    teach(&*log, "sit").await.unwrap();
-    let handle = from_now().handle();
-    assert_eq!(handle.status().await.unwrap().lag_events, 1);
-    from_now().catch_up().await.unwrap();
-    assert_eq!(read(&views), ["sit"]);
-    let status = from_now().handle().status().await.unwrap();
-    assert!(
-        status.is_caught_up(),
-        "as the file says, before the first step"
-    );
-}
-
-#[tokio::test]
-async fn poison_leaves_no_trace_and_is_handled_as_configured() {
-    for home in HOMES {
-        let place = Place::new();
-        let store = place.open();
-        let log = log(&store, "dogs").await;
-        let views = home.views(&place, &store);
-        log.append(added(["sit", "bite", "fetch", "panic", "roll over"]))
-            .await
-            .unwrap();
-        let mut stops = pipeline(&log, &views, tricks(1));
-        let error = stops.catch_up().await.unwrap_err();
-        assert!(
-            error.to_string().contains("this trick is not taught"),
-            "{error}"
-        );
-        assert_eq!(read(&views), ["sit"]);
-        assert_eq!(checkpoint_and_rows(&views, 1), (1, 1));
-
-        let mut skips = pipeline(&log, &views, tricks(1).on_poison(OnPoison::Skip));
-        skips.catch_up().await.unwrap();
-        assert_eq!(read(&views), ["sit", "fetch", "roll over"]);
-        let skipped = skips.handle().skipped(None, 10).await.unwrap();
-        let errors: Vec<_> = skipped.iter().map(|it| &*it.error).collect();
-        assert_eq!(
-            errors,
-            [
-                "this trick is not taught",
-                "its handler panicked: too exciting"
-            ]
-        );
-        assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
-        let after = Some(skipped[0].checkpoint.position);
-        let page = skips.handle().skipped(after, 1).await.unwrap();
-        assert_eq!(page, skipped[1..]);
-    }
-}
-
 /// A handler that ends the transaction loses its writes; nothing is committed without the
 /// checkpoint.
 #[tokio::test]
@@ -136,7 +49,9 @@ async fn a_handler_cannot_commit_by_itself() {
             let store = place.open();
             let log = log(&store, "dogs").await;
             let views = home.views(&place, &store);
-            log.append(added(["sit", trick])).await.unwrap();
+            log.append(TrickAdded::append(["sit", trick]))
+                .await
+                .unwrap();
             let mut pipeline = pipeline(&log, &views, tricks(1));
             let error = pipeline.catch_up().await.unwrap_err();
             assert!(error.to_string().contains("projection"), "{error}");
@@ -144,173 +59,6 @@ async fn a_handler_cannot_commit_by_itself() {
             teach(&*log, "fetch").await.unwrap();
         }
     }
-}
-
-#[tokio::test]
-async fn two_pipelines_of_one_version_apply_once() {
-    for home in HOMES {
-        let place = Place::new();
-        let store = place.open();
-        let log = log(&store, "dogs").await;
-        for _ in 0..50 {
-            teach(&*log, "sit").await.unwrap();
-        }
-        let tasks: Vec<_> = (0..3)
-            .map(|_| {
-                // Like separate processes, each with its own connections.
-                let (log, views) = (log.clone(), home.views(&place, &place.open()));
-                tokio::spawn(async move {
-                    let mut pipeline = pipeline(&log, &views, tricks(1)).page_size(3);
-                    while let Err(error) = pipeline.catch_up().await {
-                        assert!(error.is_retriable(), "{error}");
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
-        }
-        let views = home.views(&place, &store);
-        assert_eq!(read(&views).len(), 50, "{home:?}");
-    }
-}
-
-/// Goal: readers see the old version or the new one, and never fewer rows than before. Method: one
-/// task writes, one drives the old version, one reads all the time, while new versions are built.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_version_is_built_while_readers_see_the_old_one() {
-    for home in HOMES {
-        let place = Place::new();
-        let store = place.open();
-        let log = log(&store, "dogs").await;
-        let views = home.views(&place, &store);
-        let mut first = pipeline(&log, &views, tricks(1));
-        teach(&*log, "sit").await.unwrap();
-        first.catch_up().await.unwrap();
-
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = is_over.clone();
-        let writing = log.clone();
-        let writer = tokio::spawn(async move {
-            while !over.load(Ordering::SeqCst) {
-                teach(&*writing, "sit").await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        });
-        let (over, looked_at) = (is_over.clone(), views.clone());
-        let reader = std::thread::spawn(move || {
-            let mut seen = 0;
-            while !over.load(Ordering::SeqCst) {
-                let count = read(&looked_at).len();
-                assert!(count >= seen, "{count} rows after {seen}");
-                seen = count;
-            }
-            seen
-        });
-        let mut old = tokio::spawn(async move { run(first).await });
-        for version in 2..=5 {
-            let mut new = pipeline(&log, &views, tricks(version)).page_size(10);
-            while let Err(error) = new.catch_up().await {
-                assert!(error.is_retriable(), "{error}");
-            }
-            let ended = tokio::time::timeout(PATIENCE, old).await.unwrap().unwrap();
-            let is_meant = matches!(
-                ended,
-                ProjectionError::Superseded { current, .. } if current == version
-            );
-            assert!(is_meant, "{ended}");
-            old = tokio::spawn(async move { run(new).await });
-        }
-        is_over.store(true, Ordering::SeqCst);
-        writer.await.unwrap();
-        assert!(reader.join().unwrap() > 0);
-        old.abort();
-        assert!(old.await.is_err());
-        pipeline(&log, &views, tricks(5)).catch_up().await.unwrap();
-        let (checkpoint, rows) = checkpoint_and_rows(&views, 5);
-        assert_eq!(checkpoint, rows);
-        let left: i64 = views
-            .reader()
-            .unwrap()
-            .query_row(
-                "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'trick%'
-                 AND (name LIKE '%\\_\\_v%' ESCAPE '\\') AND name NOT LIKE '%\\_\\_v5' ESCAPE '\\'",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap();
-        assert_eq!(left, 0, "old tables are dropped");
-        assert_eq!(store.verify().await.unwrap(), []);
-    }
-}
-
-/// Runs until a failure that waiting does not fix.
-async fn run(mut pipeline: ProjectionPipeline) -> ProjectionError {
-    loop {
-        let error = pipeline.run().await;
-        if !error.is_retriable() {
-            return error;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_view_of_a_log_that_was_replaced_is_diverged_until_rebuilt() {
-    let place = Place::new();
-    let views = SqliteViews::open(place.path().with_extension("views")).unwrap();
-    {
-        let first = log(&place.open(), "dogs").await;
-        first.append(added(["sit", "fetch"])).await.unwrap();
-        pipeline(&first, &views, tricks(1))
-            .catch_up()
-            .await
-            .unwrap();
-    }
-    let other = Place::new();
-    let replaced = log(&other.open(), "dogs").await;
-    replaced.append(added(["speak"; 5])).await.unwrap();
-    let mut pipeline = pipeline(&replaced, &views, tricks(1));
-    let error = pipeline.catch_up().await.unwrap_err();
-    assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
-    assert_eq!(read(&views), ["sit", "fetch"]);
-    pipeline.rebuild().await.unwrap();
-    pipeline.catch_up().await.unwrap();
-    assert_eq!(read(&views), ["speak"; 5]);
-}
-
-/// Goal: of two stores that keep views in one file, one with a newer version does not replace the
-/// other's; if the log was replaced, the view is rebuilt on request.
-#[tokio::test]
-async fn a_newer_version_does_not_supersede_the_view_of_another_store() {
-    let (one, two) = (Place::new(), Place::new());
-    let views = SqliteViews::open(one.path().with_extension("views")).unwrap();
-    let first = log(&one.open(), "dogs").await;
-    first.append(added(["sit"])).await.unwrap();
-    let mut of_first = pipeline(&first, &views, tricks(2));
-    of_first.catch_up().await.unwrap();
-    let second = log(&two.open(), "dogs").await;
-    second.append(added(["fetch"])).await.unwrap();
-    let refused = async |pipeline: &mut ProjectionPipeline| {
-        let error = pipeline.catch_up().await.unwrap_err();
-        assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
-        assert!(
-            error.to_string().contains("rows belong to another store"),
-            "{error}"
-        );
-    };
-    for version in [1, 3] {
-        refused(&mut pipeline(&second, &views, tricks(version))).await;
-    }
-    first.append(added(["roll"])).await.unwrap();
-    of_first.catch_up().await.unwrap();
-    assert_eq!(read(&views), ["sit", "roll"]);
-
-    let mut newer = pipeline(&second, &views, tricks(3));
-    refused(&mut newer).await;
-    newer.rebuild().await.unwrap();
-    newer.catch_up().await.unwrap();
-    assert_eq!(read(&views), ["fetch"]);
 }
 
 #[tokio::test]
@@ -369,7 +117,7 @@ async fn a_full_disk_poisons_nothing() {
     let options = SqliteOptions::new().file_size_max(400 * 1024);
     let store = SqliteStore::open_with(place.path(), &options).unwrap();
     let dogs = log(&store, "dogs").await;
-    dogs.append(added(["sit"; 20])).await.unwrap();
+    dogs.append(TrickAdded::append(["sit"; 20])).await.unwrap();
     let views = store.views();
     let projection = Projection::<Sqlite>::new("tricks", 1, "dogs")
         .on::<TrickAdded>(|view, logged| {
@@ -479,7 +227,7 @@ fn append_inline(place: &Place) {
         let store = SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap();
         let log = log(&store, "dogs").await;
         loop {
-            let tricks = [["sit"; 3], ["fetch"; 3], ["bite"; 3]].map(added);
+            let tricks = [["sit"; 3], ["fetch"; 3], ["bite"; 3]].map(TrickAdded::append);
             join_all(tricks.map(|append| log.append(append))).await;
             say_stepped();
         }

@@ -2,53 +2,34 @@
 
 use std::sync::Arc;
 
-use retold_core::domain::{Event, EventType};
+pub(crate) use retold_conformance::TrickAdded;
+use retold_conformance::TrickProjection;
 use retold_core::projection::{Projection, ProjectionPipeline};
-use retold_core::recording::{Append, Appended, EventId, NewEvent, RecordError, Recorder};
-use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
-use retold_sqlite::{Sqlite, SqliteTables, SqliteViews};
-use uuid::Uuid;
+use retold_core::recording::{Appended, RecordError, Recorder};
+use retold_sqlite::{Sqlite, SqliteTables, SqliteTransaction, SqliteViews};
 
-/// A dog has learned a trick.
-pub(crate) struct TrickAdded(pub(crate) String);
-
-impl Event for TrickAdded {
-    const TYPES: &'static [EventType] = &[EventType::of::<Self>("TrickAdded")];
-
-    fn type_index(&self) -> usize {
-        0
-    }
-
-    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-
-    fn deserialize_payload<'de, D: Deserializer<'de>>(
-        _: usize,
-        deserializer: D,
-    ) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
-    }
+pub(crate) fn tricks(version: u32) -> Projection<Sqlite> {
+    handled(TrickProjection::version(version))
 }
 
 /// One row for each trick and one count of all. A trick that is processed twice is refused by the
 /// table, and `bite` by the handler, after it has written.
-pub(crate) fn tricks(version: u32) -> Projection<Sqlite> {
-    Projection::<Sqlite>::new("tricks", version, "dogs").on::<TrickAdded>(|view, logged| {
-        let TrickAdded(trick) = &logged.event;
-        let position = logged.position().get().cast_signed();
-        let insert = format!("INSERT INTO {} VALUES (?1, ?2)", view.table("trick"));
-        view.prepare_cached(&insert)?.execute((position, trick))?;
-        let count = format!("UPDATE {} SET count = count + 1", view.table("trick_count"));
-        view.prepare_cached(&count)?.execute([])?;
-        match trick.as_str() {
-            "bite" => Err("this trick is not taught".into()),
-            "commit" => Ok(view.execute_batch("COMMIT")?),
-            "roll back" => Ok(view.execute_batch("ROLLBACK")?),
-            "panic" => panic!("too exciting"),
-            _ => Ok(()),
-        }
-    })
+pub(crate) fn handled(projection: TrickProjection) -> Projection<Sqlite> {
+    projection
+        .projection()
+        .on::<TrickAdded>(|view: &mut SqliteTransaction<'_>, logged| {
+            let TrickAdded(trick) = &logged.event;
+            let position = logged.position().get().cast_signed();
+            let insert = format!("INSERT INTO {} VALUES (?1, ?2)", view.table("trick"));
+            view.prepare_cached(&insert)?.execute((position, trick))?;
+            let count = format!("UPDATE {} SET count = count + 1", view.table("trick_count"));
+            view.prepare_cached(&count)?.execute([])?;
+            match trick.as_str() {
+                "commit" => Ok(view.execute_batch("COMMIT")?),
+                "roll back" => Ok(view.execute_batch("ROLLBACK")?),
+                _ => logged.event.end(),
+            }
+        })
 }
 
 pub(crate) fn tables() -> SqliteTables {
@@ -75,23 +56,20 @@ pub(crate) fn pipeline(
     ProjectionPipeline::new(log.clone(), view_store)
 }
 
-/// An append of these tricks.
-pub(crate) fn added<'a>(tricks: impl IntoIterator<Item = &'a str>) -> Append {
-    Append::of(tricks.into_iter().map(|trick| {
-        let id = EventId::new(Uuid::now_v7());
-        NewEvent::new(id, "TrickAdded", format!("{trick:?}"))
-    }))
-}
-
 pub(crate) async fn teach(log: &dyn Recorder, trick: &str) -> Result<Appended, RecordError> {
-    log.append(added([trick])).await
+    log.append(TrickAdded::append([trick])).await
 }
 
-/// The names of the tricks, as a reader finds them, checked against the count in the other table.
+/// The names of the tricks, as a reader finds them, none if no version is seen; checked against the
+/// count in the other table.
 pub(crate) fn read(views: &SqliteViews) -> Vec<String> {
     let conn = views.reader().unwrap();
     // One state of both tables.
     conn.execute_batch("BEGIN").unwrap();
+    let is_seen = "SELECT count(*) FROM sqlite_schema WHERE name = 'trick'";
+    if conn.query_row(is_seen, [], |row| row.get(0)) == Ok(0) {
+        return Vec::new();
+    }
     let mut select = conn
         .prepare("SELECT name FROM trick ORDER BY position")
         .unwrap();
