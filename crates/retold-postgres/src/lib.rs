@@ -65,7 +65,7 @@
 //!
 //! | fault | result |
 //! |---|---|
-//! | during an append, the server is killed, or the connection breaks or is silent for [`ANSWER_WAIT_MAX`] | `OutcomeUnknown`: send the same append again |
+//! | during an append, the server is killed, or the connection breaks or is silent for [`limits::ANSWER_WAIT_MAX`] | `OutcomeUnknown`: send the same append again |
 //! | the same while reading, or before an append was sent | `Unavailable` |
 //! | no connection is free, the disk is full, a lock is held, the server is read-only, privileges are missing | `Unavailable`, with advice; nothing was written |
 //! | when opening: a schema of another version, a server that is too old, missing privileges, a connection pool in between | `Invalid`, with advice |
@@ -93,6 +93,7 @@
 //! above its own.
 
 mod access;
+pub mod limits;
 mod options;
 pub mod telemetry;
 
@@ -128,14 +129,7 @@ mod recorder;
 
 mod store;
 
-pub use self::options::{
-    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GREETING_SIZE_MAX,
-    GROUP_LENGTH_MAX, GROUP_SIZE_MAX, KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LISTEN_CHECK_INTERVAL,
-    LOCK_WAIT_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX, PLACE_SIZE, POLL_INTERVAL,
-    POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
-    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, STANDBY_WAIT_MAX, SWITCH_LOCK_WAIT_MAX,
-    VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, WRITERS_MAX,
-};
+pub use self::options::{PostgresOptions, SCHEMA_DEFAULT};
 pub use self::projection::inline::PostgresInlineProjections;
 pub use self::projection::views::PostgresViews;
 pub use self::projection::{Postgres, PostgresTables, PostgresTransaction, VersionNames};

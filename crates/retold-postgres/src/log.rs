@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use retold_core::recording::LogId;
 use tokio::sync::{Semaphore, watch};
 
-use crate::options::QUEUE_PLACES_MAX;
+use crate::limits::QUEUE_PLACES_MAX;
 use crate::queue::Queue;
 
 /// A log's key in the database, and its id.

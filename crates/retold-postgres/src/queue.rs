@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use retold_core::recording::{Append, Appended, Condition, Query, QueryItem, RecordError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
-use crate::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
+use crate::limits::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
 use crate::query_items::names;
 
 /// Shorter waits yield to other tasks instead of using a timer, which is not precise enough.

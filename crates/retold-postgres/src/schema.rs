@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Transaction};
 
 use crate::access::Access;
 use crate::error::{Refusal, of_statement};
-use crate::options::ANSWER_WAIT_MAX;
+use crate::limits::ANSWER_WAIT_MAX;
 use crate::server::connection::{Connection, in_schema};
 use crate::server::place::ServerPlace;
 use crate::server::roles::{reader_role, writer_role};

@@ -2,7 +2,7 @@
 
 use retold_core::recording::Invalid;
 
-use crate::options::SCHEMA_NAME_SIZE_MAX;
+use crate::limits::SCHEMA_NAME_SIZE_MAX;
 
 /// Checks that PostgreSQL can store a schema of this name unchanged.
 ///

@@ -13,12 +13,13 @@ use tokio::sync::Semaphore;
 
 use crate::access::Access;
 use crate::error::{Refusal, of_statement};
+use crate::limits::WRITERS_MAX;
 use crate::log::{Log, Logs};
 use crate::names::bound;
 use crate::news::listener::Listener;
 use crate::news::notifier::Notifier;
 use crate::opening::may_pass;
-use crate::options::{PostgresOptions, WRITERS_MAX};
+use crate::options::PostgresOptions;
 use crate::projection::inline::{Inline, PostgresInlineProjections};
 use crate::projection::views::PostgresViews;
 use crate::projection::{Home, check_word};

@@ -9,7 +9,7 @@ use rusqlite::{Error, ErrorCode};
 pub(crate) enum Refusal {
     #[error(
         "the append queue is full ({QUEUE_LENGTH_MAX} waiting) and nothing was committed in time",
-        QUEUE_LENGTH_MAX = crate::options::QUEUE_LENGTH_MAX
+        QUEUE_LENGTH_MAX = crate::limits::QUEUE_LENGTH_MAX
     )]
     QueueFull,
     #[error("the log has as many events as a log of this store can have")]

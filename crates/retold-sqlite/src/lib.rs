@@ -34,6 +34,7 @@
 //! The modules are declared in dependency order, from the file upward, in groups; each uses only
 //! modules of the groups above its own.
 
+pub mod limits;
 mod options;
 pub mod telemetry;
 
@@ -59,11 +60,7 @@ mod views;
 
 mod store;
 
-pub use self::options::{
-    BUSY_WAIT_MAX, FILE_MODE, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, POLL_INTERVAL_IDLE,
-    POLL_QUICK_FOR, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX,
-    SqliteDurability, SqliteOptions, VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
-};
+pub use self::options::{SqliteDurability, SqliteOptions};
 pub use self::projection::inline::SqliteInlineProjections;
 pub use self::projection::{Sqlite, SqliteTables, SqliteTransaction};
 pub use self::store::SqliteStore;

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{before_commit, of_commit};
 use crate::file::connection::FilePlace;
-use crate::options::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
+use crate::limits::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
 use crate::projection::{Halt, Sqlite, SqliteTables, SqliteView, guard_commits};
 use crate::reading::readers::Reader;
 use crate::shared::Shared;

@@ -1,8 +1,8 @@
 //! The command loop: read, decide, append; after a conflict, read again and decide again.
 //!
 //! [`run`] executes every command: it calls the conductor, looks up the command id, takes turns,
-//! and counts retries and refusals. What a command reads, and what must hold for its append, depends
-//! on the kind of command: that is a [`Command`].
+//! and counts retries and refusals. What a command reads, and what must hold for its append,
+//! depends on the kind of command: that is a [`Command`].
 
 use std::sync::Arc;
 

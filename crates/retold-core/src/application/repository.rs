@@ -140,8 +140,8 @@ impl Application {
         Ok(self.load_from(stream, cached).await?.0)
     }
 
-    /// Returns the newest state of a stream, and the head of the log at that read, from a state that
-    /// is known.
+    /// Returns the newest state of a stream, and the head of the log at that read, from a state
+    /// that is known.
     pub(super) async fn load_from<A: Aggregate>(
         &self,
         stream: &Arc<str>,

@@ -148,8 +148,8 @@ impl Turn {
         }
     }
 
-    /// Returns the work that holds the turn. The turn is locked, so that no reference to the work is
-    /// created while another one finds that it is the last.
+    /// Returns the work that holds the turn. The turn is locked, so that no reference to the work
+    /// is created while another one finds that it is the last.
     fn other(self: &Arc<Self>, held: &Option<TurnWork>) -> Option<Other> {
         let work = held.as_ref().filter(|it| it.peek().is_none())?;
         Some(Other(self.held(work.clone())))

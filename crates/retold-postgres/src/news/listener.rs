@@ -11,11 +11,11 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::notifier::CHANNEL;
 use crate::error::{Refusal, of_statement};
-use crate::log::Logs;
-use crate::options::{
+use crate::limits::{
     ANSWER_WAIT_MAX, LISTEN_CHECK_INTERVAL, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS,
     RECONNECT_PAUSE,
 };
+use crate::log::Logs;
 use crate::server::place::ServerPlace;
 use crate::server::reach::reach;
 use crate::server::runtime::{LazyTask, StoreRuntime};

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use retold_core::recording::RecordError;
 use tokio::sync::Notify;
 
+use crate::limits::{HINT_PAUSE, RECONNECT_PAUSE};
 use crate::log::Born;
-use crate::options::{HINT_PAUSE, RECONNECT_PAUSE};
 use crate::server::connection::{Connection, connect};
 use crate::server::place::ServerPlace;
 use crate::server::runtime::{LazyTask, StoreRuntime};

@@ -13,8 +13,8 @@ use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, Recorde
 use super::views::PostgresViews;
 use super::{Halt, Home, Postgres, PostgresTables, PostgresView, check_word};
 use crate::error::Refusal;
+use crate::limits::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
 use crate::log::Born;
-use crate::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
 use crate::reading::page;
 use crate::server::place::ServerPlace;
 use crate::server::runtime::StoreRuntime;

@@ -81,7 +81,8 @@ impl<'a> PostgresTransaction<'a> {
 
     /// Returns the prepared statement of this text, prepared once for a connection: for the next
     /// event, the server does not parse the text again, and one round trip is saved. At most
-    /// [`KEPT_STATEMENTS_MAX`](crate::KEPT_STATEMENTS_MAX) are kept, so pass values as parameters.
+    /// [`KEPT_STATEMENTS_MAX`](crate::limits::KEPT_STATEMENTS_MAX) are kept, so pass values as
+    /// parameters.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use super::failure::{Halt, is_of_an_earlier_one, is_outdated, of_server, poison}
 use super::ledger::Ledger;
 use super::tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
 use crate::error::{describe, is_of_content};
-use crate::options::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
+use crate::limits::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
 use crate::server::connection::Connection;
 use crate::server::work::{Purpose, Work};
 

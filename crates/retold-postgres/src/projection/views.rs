@@ -13,7 +13,8 @@ use tokio_postgres::Client;
 
 use super::{Halt, Home, Postgres, PostgresTables, PostgresView, check_word};
 use crate::error::Refusal;
-use crate::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
+use crate::limits::{VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
+use crate::options::PostgresOptions;
 use crate::server::connection::connect;
 use crate::server::place::ServerPlace;
 use crate::server::pool::{Pool, Pooled};

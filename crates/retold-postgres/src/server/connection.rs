@@ -18,7 +18,7 @@ use super::place::ServerPlace;
 use super::reach::{Link, pool_between, reach};
 use super::runtime::StoreRuntime;
 use crate::error::{Refusal, of_statement};
-use crate::options::{ANSWER_WAIT_MAX, CONNECT_WAIT_MAX};
+use crate::limits::{ANSWER_WAIT_MAX, CONNECT_WAIT_MAX};
 
 /// Parameters of a statement.
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::options::{GREETING_SIZE_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX};
+use crate::limits::{GREETING_SIZE_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX};
 
 /// The kind of a message and its length, which includes itself.
 const HEADER_SIZE: usize = 5;

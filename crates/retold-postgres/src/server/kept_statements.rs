@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::{Error, Statement, Transaction};
 
-use crate::options::KEPT_STATEMENTS_MAX;
+use crate::limits::KEPT_STATEMENTS_MAX;
 
 /// The statements by their texts.
 #[derive(Default)]

@@ -10,10 +10,10 @@ use tokio_postgres::config::{Host, SslMode};
 use super::encryption::Encryption;
 use super::passwords::{Passwords, Sought};
 use super::url::take_apart;
-use crate::options::{
+use crate::limits::{
     ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTIONS_MAX, KEEPALIVE_IDLE, LOCK_WAIT_MAX,
-    PostgresOptions, SCHEMA_DEFAULT,
 };
+use crate::options::{PostgresOptions, SCHEMA_DEFAULT};
 use crate::sql_text::{check_schema, quote};
 
 /// The default port of servers.

@@ -10,7 +10,7 @@ use super::connection::{Connection, connect};
 use super::place::ServerPlace;
 use super::runtime::StoreRuntime;
 use crate::error::Refusal;
-use crate::options::CONNECTION_WAIT_MAX;
+use crate::limits::CONNECTION_WAIT_MAX;
 
 /// The connections of an open store.
 pub(crate) struct Pool {

@@ -14,8 +14,8 @@ use super::greeting::Greeted;
 use super::place::ServerPlace;
 use super::socket::{Address, Socket, addresses};
 use crate::error::{Refusal, of_statement};
+use crate::limits::CONNECT_WAIT_MAX;
 use crate::opening::may_pass;
-use crate::options::CONNECT_WAIT_MAX;
 
 /// Moves the bytes of a connection, and receives the server's notices.
 pub(crate) type Link = tokio_postgres::Connection<Greeted<Socket>, Encrypted<Greeted<Socket>>>;

@@ -2,7 +2,7 @@
 
 use retold_core::recording::Invalid;
 
-use crate::options::SCHEMA_NAME_SIZE_MAX;
+use crate::limits::SCHEMA_NAME_SIZE_MAX;
 use crate::sql_text::{check_schema, fill, literal, quote};
 
 const ROLES: &str = include_str!("roles.sql");

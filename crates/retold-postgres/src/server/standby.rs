@@ -11,7 +11,7 @@ use retold_core::recording::{Checkpoint, Position, RecordError};
 
 use super::connection::Connection;
 use crate::error::{Refusal, of_statement};
-use crate::options::{STANDBY_LOOK_INTERVAL, STANDBY_WAIT_MAX};
+use crate::limits::{STANDBY_LOOK_INTERVAL, STANDBY_WAIT_MAX};
 
 /// Whether the server replays the records of another.
 pub(crate) async fn is_standby(connection: &mut Connection) -> Result<bool, RecordError> {

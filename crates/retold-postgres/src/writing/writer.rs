@@ -16,11 +16,11 @@ use super::answer::{Answer, answers};
 use super::group::{self, Group, Session};
 use crate::birth::replaced;
 use crate::error::{Refusal, is_of_content, of_group, of_statement};
-use crate::log::{Born, Log, Met};
-use crate::options::{
+use crate::limits::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
     QUEUE_WAIT_MAX,
 };
+use crate::log::{Born, Log, Met};
 use crate::queue::{Member, size};
 use crate::server::pool::Pooled;
 use crate::shared::Shared;

@@ -7,7 +7,8 @@ use futures_util::poll;
 use retold_core::recording::{
     Append, Appended, EventId, LogId, LogRead, NewEvent, Position, RecordError, Store,
 };
-use retold_postgres::{ANSWER_WAIT_MAX, PostgresInlineProjections, PostgresOptions, PostgresStore};
+use retold_postgres::limits::ANSWER_WAIT_MAX;
+use retold_postgres::{PostgresInlineProjections, PostgresOptions, PostgresStore};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use retold_core::recording::{Appended, LogRead, RecordError, Recorder, Store};
-use retold_postgres::{
-    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, PostgresStore, QUEUE_WAIT_MAX,
+use retold_postgres::PostgresStore;
+use retold_postgres::limits::{
+    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, QUEUE_WAIT_MAX,
 };
 
 use crate::database::{Database, block_on, port, until};

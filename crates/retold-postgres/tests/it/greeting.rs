@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use retold_core::recording::RecordError;
-use retold_postgres::{GREETING_SIZE_MAX, PostgresStore};
+use retold_postgres::PostgresStore;
+use retold_postgres::limits::GREETING_SIZE_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -22,11 +22,11 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use super::presence::{FileBefore, FilePresence};
 use super::schema::{self, FileKind};
 use crate::error::{before_commit, is_busy, is_caused_by_busy};
-use crate::options::{
-    BUSY_WAIT_MAX, READER_CACHE_KIB, READER_MAP_SIZE, SqliteDurability, SqliteOptions,
-    VIEWS_BUSY_WAIT_MAX, WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
-    check_file_mode,
+use crate::limits::{
+    BUSY_WAIT_MAX, READER_CACHE_KIB, READER_MAP_SIZE, VIEWS_BUSY_WAIT_MAX,
+    WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
 };
+use crate::options::{SqliteDurability, SqliteOptions, check_file_mode};
 
 /// Prepared statements that a connection caches. This crate has fewer than half of these; the rest
 /// is for the handlers of projections.

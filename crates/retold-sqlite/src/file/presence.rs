@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use retold_core::recording::RecordError;
 
 use crate::error::Refusal;
-use crate::options::POLL_INTERVAL;
+use crate::limits::POLL_INTERVAL;
 
 /// The identity of the file at a path. On systems without inodes, an open file cannot be removed or
 /// renamed, so that any existing file counts as the same.

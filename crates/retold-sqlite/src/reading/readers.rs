@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use crate::error::{Refusal, before_commit};
 use crate::file::connection::FilePlace;
 use crate::file::topics::Topics;
-use crate::options::READERS_MAX;
+use crate::limits::READERS_MAX;
 
 /// A connection that reads.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::watcher::Watcher;
 use super::watermark::Watermark;
 use super::writer::Writer;
 use crate::file::wal::Wal;
-use crate::options::{
+use crate::limits::{
     POLL_INTERVAL, POLL_INTERVAL_IDLE, POLL_QUICK_FOR, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX,
     WAL_LOOK_INTERVAL,
 };

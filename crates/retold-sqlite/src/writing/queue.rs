@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::member::{Group, GroupMember};
-use crate::options::{GROUP_LENGTH_MAX, GROUP_SIZE_MAX, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX};
+use crate::limits::{GROUP_LENGTH_MAX, GROUP_SIZE_MAX, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX};
 use crate::telemetry::QUEUE_LENGTH;
 
 /// A bounded queue of members.

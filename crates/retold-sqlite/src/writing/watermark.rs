@@ -4,7 +4,7 @@
 //! The last commits are only in the write-ahead log. If that is removed while no program has the
 //! file open, or cut off by damage, the file is a valid one of an earlier time, and nothing in it
 //! shows the loss. The watermark does: an opening and a verification compare it with the file. The
-//! keeper writes it, at most every [`WAL_LOOK_INTERVAL`](crate::options::WAL_LOOK_INTERVAL) and
+//! keeper writes it, at most every [`WAL_LOOK_INTERVAL`](crate::limits::WAL_LOOK_INTERVAL) and
 //! when appends pause, without a sync, so an append pays nothing for it; it cannot detect losses of
 //! the last moments before a crash.
 //!

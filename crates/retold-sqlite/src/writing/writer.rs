@@ -41,7 +41,7 @@ use super::queue::{Full, QueueProgress, WriteQueue};
 use crate::error::Refusal;
 use crate::file::log::Log;
 use crate::file::presence::FilePresence;
-use crate::options::QUEUE_WAIT_MAX;
+use crate::limits::QUEUE_WAIT_MAX;
 use crate::projection::inline::SqliteInlineProjections;
 use crate::transaction::Transaction;
 
@@ -349,7 +349,8 @@ mod tests {
 
     use super::*;
     use crate::file::connection::FilePlace;
-    use crate::options::{GROUP_SIZE_MAX, SqliteOptions};
+    use crate::limits::GROUP_SIZE_MAX;
+    use crate::options::SqliteOptions;
 
     /// An executor that polls inside of a wake.
     struct Inline<T>(Mutex<Option<Submission<T>>>);

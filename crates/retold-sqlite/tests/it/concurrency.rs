@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::recording::{Append, LogRead, RecordError, Recorder};
-use retold_sqlite::{QUEUE_LENGTH_MAX, SqliteOptions, SqliteStore};
+use retold_sqlite::limits::QUEUE_LENGTH_MAX;
+use retold_sqlite::{SqliteOptions, SqliteStore};
 
 use crate::place::{Place, event, log};
 
