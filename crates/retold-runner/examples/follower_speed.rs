@@ -11,7 +11,7 @@ use retold::prelude::*;
 use retold::recording::{Checkpoint, LogRead};
 use retold::runner::MultiThread;
 use retold::system::limits::FOLLOW_PAGE_EVENTS;
-use retold::system::{Context, Follower, Infrastructure, System};
+use retold::system::{Context, Follower, Goal, Infrastructure, Runner, System};
 use retold_sqlite::SqliteStore;
 
 #[derive(Event, Serialize, Deserialize)]
@@ -78,7 +78,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let recorded = counters.execute_or_create(0, counted).await?;
         let answered = Instant::now();
         let position = recorded.position().ok_or("something is recorded")?;
-        runner.wait_for("counters", position, patience).await?;
+        runner
+            .wait(Goal::processed("counters", position), patience)
+            .await?;
         times.push(answered.elapsed());
     }
     times.sort_unstable();
@@ -110,7 +112,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("reading the pages alone: {:?}", begun.elapsed());
     let begun = Instant::now();
     let runner = MultiThread::start(&system, &infrastructure).await?;
-    runner.wait_for("counters", head, patience).await?;
+    runner
+        .wait(Goal::processed("counters", head), patience)
+        .await?;
     let elapsed = begun.elapsed();
     println!(
         "backlog of {BACKLOG} with batches of {batch}: {elapsed:?}, {:.0} a second",

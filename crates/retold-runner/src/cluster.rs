@@ -8,6 +8,8 @@
 mod options;
 mod unit;
 
+mod joining;
+
 mod note;
 
 mod placement;
@@ -19,28 +21,30 @@ mod worker;
 mod membership;
 mod overview;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::application::{Application, Error, Result};
-use retold_core::domain::Timestamp;
-use retold_core::following::{FollowerOperator, FollowerStatus, Phase};
+use retold_core::application::Error;
+use retold_core::following::{FollowerStatus, Phase};
 use retold_core::health::{Finding, FindingKind, Health, Trouble};
 use retold_core::projection::ProjectionHandle;
-use retold_core::recording::limits::check_name;
-use retold_core::recording::{Invalid, Patience, Position, RecordError, Store};
-use retold_core::system::{Infrastructure, OpenSystem, Opening, OutboxStatus, System};
+use retold_core::recording::{BoxFuture, Patience, RecordError, Store};
+use retold_core::system::{
+    Behind, Goal, Holder, Infrastructure, Lag, OpenSystem, Opening, OutboxStatus, Runner,
+    StopReport, System, TimersStatus, WaitError,
+};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+pub use self::joining::JoinError;
 pub use self::options::ClusterOptions;
 pub use self::overview::{ClusterOverview, UnitOverview};
 pub use self::status::{ClusterStatus, NodeStatus, UnitStatus};
 pub use self::unit::Unit;
 
+use self::joining::{check_node, check_units, shares};
 use self::membership::{Membership, MembershipCell, NoSlot, Surroundings};
 pub(crate) use self::roster::in_time;
 use self::roster::{NodeLife, Roster};
@@ -48,51 +52,16 @@ use self::unit::unit_of_view;
 pub(crate) use self::unit::{LeaseNames, unit_of};
 pub(crate) use self::worker::Worker;
 use crate::job::Job;
-use crate::lag::Lag;
-use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
+use crate::limits::HEALTH_LOOK_TIMES_TO_LIVE;
 use crate::log_news::watch_logs;
-use crate::running_system::RunningSystem;
-use crate::stop_report::StopReport;
-use crate::timers_task::TimersStatus;
-use crate::waiting::{Holder, ViewWaitError, WaitError};
+use crate::running_system::{Keeping, RunningSystem};
 use crate::watchdog::Watchdog;
-
-/// Why a node could not join.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// A living node of the system has the name. If that node is permanently down, its lease ends
-    /// by itself.
-    #[error(
-        "a living node of the system {system:?} has the name {node:?}, \
-         until {lease_ends_at} at least; give each node a different name, \
-         or make joining wait with `name_wait_max`"
-    )]
-    NameTaken {
-        /// The name of the system.
-        system: Arc<str>,
-        /// The name of the node.
-        node: Arc<str>,
-        /// When the other node's lease ends unless it is renewed, by the store's clock.
-        lease_ends_at: Timestamp,
-    },
-    /// The cluster has the maximum number of living nodes.
-    #[error("the system {system:?} has {NODES_MAX} nodes, which is the maximum")]
-    Full {
-        /// The name of the system.
-        system: Arc<str>,
-    },
-    /// A log could not be opened, a lease could not be requested, or a name or an option is not
-    /// valid.
-    #[error(transparent)]
-    Retold(#[from] Error),
-}
 
 /// One node of a system that runs on any number of processes and machines.
 ///
 /// Every process opens the stores and joins under its own name. The units of the system (each
 /// follower, the timers of each application, each view and each outbox) are spread evenly over the
-/// living nodes, and move when nodes join or leave: a node that [leaves](Self::leave) hands its
+/// living nodes, and move when nodes join or leave: a node that [stops](Runner::stop) hands its
 /// units over immediately; the units of a node that dies or hangs are taken over when its leases
 /// end. Views in memory are kept by each node for its own readers.
 ///
@@ -110,7 +79,7 @@ pub enum JoinError {
 /// # use retold::prelude::*;
 /// use retold::recording::MemoryStore;
 /// use retold::runner::{Cluster, ClusterOptions};
-/// use retold::system::{Context, Follower, Infrastructure, System};
+/// use retold::system::{Context, Follower, Goal, Infrastructure, Runner, System};
 /// #
 /// # #[derive(Event, Serialize, Deserialize)]
 /// # struct Ordered { item: String }
@@ -152,13 +121,13 @@ pub enum JoinError {
 /// let orders = two.application("orders")?;
 /// orders.create::<Order>(Ordered { item: "tea".into() }).await?;
 /// let position = orders.head().await?.position().expect("something is recorded");
-/// two.wait_for_all_caused("orders", position, Duration::from_secs(5)).await?;
+/// two.wait(Goal::caused_by("orders", position), Duration::from_secs(5)).await?;
 /// let tea = two.application("stock")?.get::<Stock>("tea").await?;
 /// assert_eq!(tea.state.reserved, 1);
 ///
-/// println!("{}", one.status().await);
-/// assert!(one.leave().await.is_clean());
-/// assert!(two.leave().await.is_clean());
+/// println!("{}", one.cluster_status().await);
+/// assert!(one.stop().await.is_clean());
+/// assert!(two.stop().await.is_clean());
 /// # Ok(())
 /// # }
 /// ```
@@ -170,18 +139,12 @@ pub struct Cluster {
     units: Vec<Unit>,
     /// Stores with leases, and the last known state of each.
     stores: Vec<(Arc<dyn Store>, Arc<MembershipCell>)>,
-    leave: watch::Sender<bool>,
+    stop_sender: watch::Sender<bool>,
     memberships: Mutex<Vec<JoinHandle<StopReport>>>,
     /// Views that each node keeps for itself, with their names.
     own_views: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
     aborts: Vec<AbortHandle>,
     _watchdog: Watchdog,
-}
-
-/// The part of the work that belongs to one store.
-struct Share {
-    store: Arc<dyn Store>,
-    jobs: Vec<(Unit, Job)>,
 }
 
 impl Cluster {
@@ -190,14 +153,15 @@ impl Cluster {
     ///
     /// It waits for a busy or absent store, for each log and for each store's leases up to
     /// [`Infrastructure::open_wait_max`]. Once the node has joined, no failure ends it: it retries
-    /// until it [leaves](Self::leave) or is dropped.
+    /// until it [stops](Runner::stop) or is dropped.
     ///
     /// # Errors
     ///
     /// [`JoinError::NameTaken`] while a living node has the name. [`JoinError::Full`] if there are
-    /// [`NODES_MAX`] living nodes. [`JoinError::Retold`] as for [`OpenSystem::open`], for an
-    /// invalid option, for a name that is not valid in a lease, or if leases cannot be requested.
-    /// After an error the node holds no lease, or its lease ends by itself.
+    /// [`NODES_MAX`](crate::limits::NODES_MAX) living nodes. [`JoinError::Failed`] as for
+    /// [`OpenSystem::open`], for an invalid option, for a name that is not valid in a lease, or if
+    /// leases cannot be requested. After an error the node holds no lease, or its lease ends by
+    /// itself.
     pub async fn join(
         system: &System,
         infrastructure: &Infrastructure,
@@ -207,7 +171,7 @@ impl Cluster {
         check_node(node)?;
         options.check().map_err(Error::from)?;
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
-        let (running, jobs) = RunningSystem::new(open);
+        let (running, jobs) = RunningSystem::new(open, Keeping::Anywhere);
         let names = LeaseNames::of_system(system.name());
         let (placed, own): (Vec<_>, Vec<_>) = jobs
             .into_iter()
@@ -215,7 +179,7 @@ impl Cluster {
             .partition(|(_, job)| !job.is_of_each_process());
         let units: Vec<_> = placed.iter().map(|(unit, _)| unit.clone()).collect();
         check_units(&names, &units)?;
-        let (leave, leaving) = watch::channel(false);
+        let (stop_sender, leaving) = watch::channel(false);
         let (news, aborts) = watch_logs(&running.open, &options.work);
         let around = Surroundings {
             life: NodeLife::begin(node),
@@ -232,7 +196,7 @@ impl Cluster {
             options,
             units,
             stores: Vec::new(),
-            leave,
+            stop_sender,
             memberships: Mutex::default(),
             own_views: Mutex::default(),
             aborts,
@@ -293,7 +257,7 @@ impl Cluster {
                 lease_ends_at: lease.ends_at,
             },
             NoSlot::Full => JoinError::Full { system },
-            NoSlot::Failed(error) => JoinError::Retold(error.into()),
+            NoSlot::Failed(error) => JoinError::Failed(error.into()),
         }
     }
 
@@ -323,24 +287,10 @@ impl Cluster {
         &self.life.name
     }
 
-    /// Returns the application with this name, for commands and reads.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if there is none; the error lists the existing names.
-    pub fn application(&self, name: &str) -> Result<Application> {
-        self.running.application(name)
-    }
-
-    /// Returns the system with its logs.
-    pub fn open_system(&self) -> &OpenSystem {
-        &self.running.open
-    }
-
     /// Returns the status of the whole cluster: the living nodes, the holder of each unit, and each
     /// follower's recorded checkpoint. Parts that cannot be read are missing, and
     /// [`failures`](ClusterStatus::failures) gives the reason.
-    pub async fn status(&self) -> ClusterStatus {
+    pub async fn cluster_status(&self) -> ClusterStatus {
         let mut rosters = Vec::new();
         let mut failures = Vec::new();
         for (store, cell) in &self.stores {
@@ -368,28 +318,20 @@ impl Cluster {
             nodes: status::nodes(&rosters, &units),
             now: rosters.first().map(|roster| roster.now),
             units,
-            followers: self.followers().await,
+            followers: self.running.status().await,
             findings: self.findings().await,
             failures,
         }
     }
 
-    /// Returns whether this process works, whether it can take requests, and every problem that
-    /// needs attention: for the probes of an orchestrator and for alarms.
-    ///
-    /// The process works if it looks at its leases in time, even if the look fails. It can take
-    /// requests if it has joined, its lease is renewed in every store, the logs can be read, and it
-    /// is not leaving. Its findings are those of the units that this node holds, the recorded
-    /// problems of all others, and the findings that other nodes show of their followers, timers,
-    /// views and outboxes, as of this node's last look at the leases.
-    pub async fn health(&self) -> Health {
+    async fn examine_node(&self) -> Health {
         let mut health = Health::default();
-        let is_leaving = *self.leave.borrow();
+        let is_stopping = *self.stop_sender.borrow();
         let look_max = self.options.time_to_live * HEALTH_LOOK_TIMES_TO_LIVE;
         for (_, cell) in &self.stores {
             let view = cell.read();
             let looked = view.looked_at.map(|at| at.elapsed());
-            if !is_leaving && looked.is_some_and(|looked| looked > look_max) {
+            if !is_stopping && looked.is_some_and(|looked| looked > look_max) {
                 let looked = looked.unwrap_or_default();
                 let reason = format!("the node did not look at its leases for {looked:?}");
                 health.findings.push(self.of_node(Trouble::Failed, &reason));
@@ -407,10 +349,10 @@ impl Cluster {
                 health.not_ready.get_or_insert(reason);
             }
         }
-        if is_leaving {
+        if is_stopping {
             // Other nodes hold its former units.
             health.findings.clear();
-            health.not_ready = Some("the node is leaving".into());
+            health.not_ready = Some("the node is stopping".into());
             return health;
         }
         self.examine(&mut health).await;
@@ -453,169 +395,35 @@ impl Cluster {
         Finding::new(FindingKind::Process, self.node(), trouble, reason)
     }
 
-    /// Returns the status of each follower, in the order of declaration, relative to the current
-    /// ends of the logs: for followers on other nodes the recorded state, in the phase
-    /// [`Standby`](Phase::Standby).
-    pub async fn followers(&self) -> Vec<FollowerStatus> {
-        self.running.status().await
-    }
-
-    /// Returns handles of the views, in the infrastructure's order. Their state is that of this
-    /// process only; use [`has_recorded`](ProjectionHandle::has_recorded) to find out whether a
-    /// view shows a position.
-    pub fn projections(&self) -> &[ProjectionHandle] {
-        self.running.projections()
-    }
-
-    /// Waits until readers of the view with this name see the event at this position of its log,
-    /// whichever node keeps the view.
-    ///
-    /// # Errors
-    ///
-    /// [`ViewWaitError`]; on a timeout it includes the current state of the view.
-    pub async fn wait_for_view(
-        &self,
-        view: &str,
-        position: Position,
-        wait_max: Duration,
-    ) -> Result<(), ViewWaitError> {
-        let handle = self.running.projection(view)?;
-        let deadline = Instant::now() + wait_max;
-        let mut checkpoint = None;
-        let shown = async {
-            if handle.is_of_this_process() {
-                return handle.wait_for(position).await;
-            }
-            loop {
-                checkpoint = handle.recorded_checkpoint().await?;
-                if checkpoint >= Some(position) || handle.has_recorded(position).await? {
-                    return Ok(());
-                }
-                sleep(WAIT_LOOK_INTERVAL).await;
-            }
-        };
-        match timeout_at(deadline, shown).await {
-            Ok(waited) => Ok(waited?),
-            Err(_) => Err(ViewWaitError::Timeout {
-                view: view.into(),
-                position,
-                checkpoint: checkpoint.max(handle.checkpoint()),
-                state: handle.state(),
-                holder: (!handle.is_of_this_process()).then(|| self.holder(unit_of_view(handle))),
-            }),
+    /// Adds the nodes that hold the followers and views which are behind.
+    fn with_holders(&self, mut error: WaitError) -> WaitError {
+        if let WaitError::Timeout { behind, .. } = &mut error {
+            behind.iter_mut().for_each(|it| self.add_holder(it));
         }
+        error
     }
 
-    /// Returns the status of each application's timers, in the order of declaration. If another
-    /// node holds the timers of an application, their status here shows none pending.
-    pub fn timers(&self) -> Vec<TimersStatus> {
-        self.running.timers()
-    }
-
-    /// Returns the status of the outboxes given to this node, in their order; outboxes that another
-    /// node drains are in the phase [`Standby`](Phase::Standby).
-    pub fn outboxes(&self) -> Vec<OutboxStatus> {
-        self.running.outboxes()
-    }
-
-    /// Returns how far the followers of the whole cluster are behind: the largest lag in events and
-    /// the largest lag in time. Paused, retired and failed followers do not count. For followers on
-    /// other nodes only the recorded state is known, so they may seem to be behind by events that
-    /// they passed over without recording that yet. The result is cached for
-    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX).
-    pub async fn lag(&self) -> Lag {
-        self.running.lag().await
-    }
-
-    /// Returns whether a follower is behind by more than this many events, in which case a service
-    /// should ask its clients to come back later. Cached like [`lag`](Self::lag).
-    pub async fn is_overloaded(&self, events_max: u64) -> bool {
-        self.lag().await.events > events_max
-    }
-
-    /// Returns the operator's handle of the follower with this name. The node that holds the
-    /// follower notices the operator's acts by itself, soon.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if there is no such application or follower.
-    pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
-        self.running.operator(application, follower)
-    }
-
-    /// Waits until all followers of an application's log, on any node, have processed it up to and
-    /// including this position, and recorded that. A parked event counts as processed.
-    ///
-    /// # Errors
-    ///
-    /// [`WaitError::Timeout`] lists the followers that are behind. [`WaitError::Halted`] is
-    /// returned immediately if one of them is paused or has failed on this node.
-    /// [`WaitError::Retold`] if a log cannot be read, or there is no such application or follower.
-    pub async fn wait_for(
-        &self,
-        application: &str,
-        position: Position,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
-        let waited = self.running.wait_for(application, position, timeout).await;
-        waited.map_err(|error| self.with_holders(error))
-    }
-
-    /// Waits until one follower has processed the log of `upstream` up to and including this
-    /// position, and recorded that.
-    ///
-    /// # Errors
-    ///
-    /// As for [`wait_for`](Self::wait_for).
-    pub async fn wait_for_follower(
-        &self,
-        application: &str,
-        follower: &str,
-        upstream: &str,
-        position: Position,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
-        let running = &self.running;
-        let waited = running.wait_for_follower(application, follower, upstream, position, timeout);
-        waited.await.map_err(|error| self.with_holders(error))
-    }
-
-    /// Waits until everything is processed, on any node, that was caused by the events of an
-    /// application's log up to and including this position. See
-    /// [`MultiThread::wait_for_all_caused`](crate::MultiThread::wait_for_all_caused).
-    ///
-    /// # Errors
-    ///
-    /// As for [`wait_for`](Self::wait_for).
-    pub async fn wait_for_all_caused(
-        &self,
-        application: &str,
-        position: Position,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
-        let running = &self.running;
-        let waited = running.wait_for_all_caused(application, position, timeout);
-        waited.await.map_err(|error| self.with_holders(error))
-    }
-
-    /// Adds the nodes that hold the followers which are behind.
-    fn with_holders(&self, error: WaitError) -> WaitError {
-        match error {
-            WaitError::Timeout {
-                mut behind,
-                searching,
+    fn add_holder(&self, behind: &mut Behind) {
+        match behind {
+            Behind::Follower {
+                follower,
+                pipeline,
+                holder,
+                ..
             } => {
-                for it in &mut behind {
-                    let unit = Unit::Follower {
-                        application: Arc::clone(&it.application),
-                        follower: Arc::clone(&it.follower),
-                        pipeline: it.pipeline,
-                    };
-                    it.holder = Some(self.holder(unit));
-                }
-                WaitError::Timeout { behind, searching }
+                let unit = Unit::Follower {
+                    follower: follower.clone(),
+                    pipeline: *pipeline,
+                };
+                *holder = Some(self.holder(unit));
             }
-            error => error,
+            Behind::View { view, holder, .. } => {
+                let mut handles = self.running.projections().iter();
+                let handle = handles.find(|it| *it.outline().name == **view);
+                let shared = handle.filter(|it| !it.is_of_this_process());
+                *holder = shared.map(|handle| self.holder(unit_of_view(handle)));
+            }
+            _ => {}
         }
     }
 
@@ -627,15 +435,8 @@ impl Cluster {
         UnitStatus::of(unit, &self.names, &roster.unwrap_or_default()).holder()
     }
 
-    /// Leaves the cluster: each unit of this node finishes its current page, records its
-    /// checkpoint, and is handed over. Units that do not end in time are dropped and listed in the
-    /// report. A second call finds nothing to do.
-    ///
-    /// Applications remain usable, and the waiting methods work while other nodes run the
-    /// followers. Dropping the node without this call loses nothing: the others take over when its
-    /// leases end.
-    pub async fn leave(&self) -> StopReport {
-        self.leave.send_replace(true);
+    async fn leave(&self) -> StopReport {
+        self.stop_sender.send_replace(true);
         let mut report = StopReport::default();
         for membership in self.memberships.lock().await.drain(..) {
             match membership.await {
@@ -660,53 +461,68 @@ impl Cluster {
     }
 }
 
-/// Groups the jobs by the stores of their applications.
-fn shares(infrastructure: &Infrastructure, placed: Vec<(Unit, Job)>) -> Vec<Share> {
-    let mut shares: Vec<Share> = Vec::new();
-    for (unit, job) in placed {
-        let store = infrastructure.store_of(unit.application());
-        let is_same =
-            |it: &&mut Share| std::ptr::addr_eq(Arc::as_ptr(&it.store), Arc::as_ptr(store));
-        match shares.iter_mut().find(is_same) {
-            Some(share) => share.jobs.push((unit, job)),
-            None => shares.push(Share {
-                store: Arc::clone(store),
-                jobs: vec![(unit, job)],
-            }),
-        }
+impl Runner for Cluster {
+    fn open_system(&self) -> &OpenSystem {
+        &self.running.open
     }
-    shares
-}
 
-fn check_node(node: &str) -> Result<(), Error> {
-    check_name("name of a node", node)?;
-    if node.len() > NODE_NAME_MAX {
-        return Err(invalid(format!(
-            "the name of a node has {} bytes; it may have {NODE_NAME_MAX}",
-            node.len()
-        )));
+    /// Returns handles of the views. Their state is that of this process only; use
+    /// [`has_recorded`](ProjectionHandle::has_recorded) to find out whether a view shows a
+    /// position.
+    fn projections(&self) -> &[ProjectionHandle] {
+        self.running.projections()
     }
-    Ok(())
-}
 
-fn check_units(names: &LeaseNames, units: &[Unit]) -> Result<(), Error> {
-    let mut seen = BTreeSet::new();
-    for unit in units {
-        check_name(
-            "name of the lease of a follower, timers, a view or an outbox",
-            &names.unit(unit),
-        )?;
-        if !seen.insert(unit) {
-            return Err(invalid(format!(
-                "the infrastructure has {unit} twice; give one of them another name"
-            )));
-        }
+    /// Returns the status of the followers on all nodes: for those on other nodes the recorded
+    /// state, in the phase [`Standby`](Phase::Standby).
+    fn status(&self) -> BoxFuture<'_, Vec<FollowerStatus>> {
+        Box::pin(self.running.status())
     }
-    Ok(())
-}
 
-fn invalid(reason: String) -> Error {
-    Invalid::new(reason).into()
+    /// Returns the status of the timers. If another node holds the timers of an application, their
+    /// status here shows none pending.
+    fn timers(&self) -> Vec<TimersStatus> {
+        self.running.timers()
+    }
+
+    /// Returns the status of the outboxes that were given to this node; those that another node
+    /// drains are in the phase [`Standby`](Phase::Standby).
+    fn outboxes(&self) -> Vec<OutboxStatus> {
+        self.running.outboxes()
+    }
+
+    /// Returns the health of this node. It works if it looks at its leases in time, even if the
+    /// look fails. It can take requests if it has joined, its lease is renewed in every store, the
+    /// logs can be read, and it is not stopping. Its findings are those of the units that this node
+    /// holds, the recorded problems of all others, and the findings that other nodes show of their
+    /// followers, timers, views and outboxes, as of this node's last look at the leases.
+    fn health(&self) -> BoxFuture<'_, Health> {
+        Box::pin(self.examine_node())
+    }
+
+    /// Returns how far the followers of the whole cluster are behind, at most
+    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old. For followers on other nodes only the
+    /// recorded state is known, so they may seem to be behind by events that they passed over
+    /// without recording that yet.
+    fn lag(&self) -> BoxFuture<'_, Lag> {
+        Box::pin(self.running.lag())
+    }
+
+    /// Waits until the goal is reached, on whichever nodes. It also works after this node has
+    /// stopped, while other nodes run the followers.
+    fn wait(&self, goal: Goal, timeout: Duration) -> BoxFuture<'_, Result<(), WaitError>> {
+        Box::pin(async move {
+            let waited = self.running.wait(&goal, timeout).await;
+            waited.map_err(|error| self.with_holders(error))
+        })
+    }
+
+    /// Leaves the cluster: each unit of this node finishes its current page, records its
+    /// checkpoint, and is handed over. Units that do not end in time are dropped and listed in the
+    /// report. If the node is dropped without this call, the others take over when its leases end.
+    fn stop(&self) -> BoxFuture<'_, StopReport> {
+        Box::pin(self.leave())
+    }
 }
 
 impl Drop for Cluster {

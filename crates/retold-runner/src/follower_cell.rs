@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use retold_core::following::{Follower, FollowerStatus, Pipeline, StatusCell};
 use retold_core::recording::{Query, StoredEvent};
+use retold_core::system::FollowerPath;
 use tokio::sync::Notify;
 
 use crate::turns::Turns;
@@ -65,12 +66,17 @@ impl FollowerCell {
         }
     }
 
+    /// Returns its path.
+    pub(crate) fn path(&self) -> FollowerPath {
+        FollowerPath::new(Arc::clone(&self.application), Arc::clone(&self.follower))
+    }
+
     /// Returns its name for messages.
     pub(crate) fn title(&self) -> String {
-        let (application, follower) = (&self.application, &self.follower);
+        let path = self.path();
         match self.pipeline() {
-            None => format!("{application}/{follower}"),
-            Some(pipeline) => format!("{application}/{follower}/{pipeline}"),
+            None => path.to_string(),
+            Some(pipeline) => format!("{path}/{pipeline}"),
         }
     }
 
@@ -129,7 +135,7 @@ impl FollowerCell {
     }
 }
 
-/// Checkpoints that a caller waits for a follower.
+/// Marks that a caller waits for a follower.
 pub(crate) struct Hurry<'a>(&'a FollowerCell);
 
 impl Drop for Hurry<'_> {

@@ -12,7 +12,7 @@ use retold_core::domain::Timestamp;
 use retold_core::following::{Phase, Pipeline};
 use retold_core::health::{Finding, Trouble};
 use retold_core::projection::{ProjectionHandle, ProjectionPipeline, ProjectionState};
-use retold_core::system::{OutboxCell, OutboxPipeline};
+use retold_core::system::{OutboxCell, OutboxPipeline, TimersCell};
 use tokio::sync::{Mutex, watch};
 
 use crate::follower_cell::FollowerCell;
@@ -20,7 +20,7 @@ use crate::follower_task::FollowerTask;
 use crate::log_news::News;
 use crate::options::MultiThreadOptions;
 use crate::outbox_task::OutboxTask;
-use crate::timers_task::{TimersCell, TimersTask};
+use crate::timers_task::TimersTask;
 use crate::views_task::ViewsTask;
 
 /// Work to run. Clones share the same work; a task that runs it holds its lock until it ends or is
@@ -35,7 +35,7 @@ pub(crate) enum Job {
         application: Application,
         /// Index of the application.
         index: usize,
-        cell: Arc<TimersCell>,
+        cell: TimersCell,
     },
     View {
         pipeline: Arc<Mutex<ProjectionPipeline>>,
@@ -163,7 +163,7 @@ impl Job {
         }
     }
 
-    /// Checkpoints the job as run by another process, if by any. Call it while the job is not
+    /// Marks the job as run by another process, if by any. Call it while the job is not
     /// running here.
     pub(crate) async fn report_elsewhere(&self) {
         match self {
@@ -171,13 +171,7 @@ impl Job {
                 cell.set_elsewhere(true);
                 pipeline.lock().await.report_phase(Phase::Standby);
             }
-            Self::Timers { cell, .. } => cell.write(|status| {
-                status.pending = 0;
-                status.next_due = None;
-                status.failure = None;
-                status.trouble = None;
-                status.aside = 0;
-            }),
+            Self::Timers { cell, .. } => cell.report_elsewhere(),
             Self::View { pipeline, .. } => pipeline.lock().await.stand_by(),
             Self::Outbox { pipeline, .. } => {
                 let mut pipeline = pipeline.lock().await;

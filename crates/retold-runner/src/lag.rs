@@ -1,30 +1,16 @@
-//! The lag of followers: the heads of the logs compared with the followers' progress.
+//! The statuses of followers in any process, and the lag that they show.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use retold_core::application::{Application, Result};
-use retold_core::domain::Timestamp;
+use retold_core::application::Result;
 use retold_core::following::{FollowerOperator, FollowerRecord, FollowerStatus, Phase};
 use retold_core::recording::{Checkpoint, LogId, LogRead, Position, StoredEvent};
-use retold_core::system::OpenSystem;
+use retold_core::system::{Lag, OpenSystem};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::follower_cell::FollowerCell;
 use crate::limits::{LAG_AGE_MAX, LEFT_PAGE_EVENTS};
-
-/// How far the followers of a system are behind. The two values may be of different followers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Lag {
-    /// The largest number of events that one follower has not processed yet, including events that
-    /// do not concern it.
-    pub events: u64,
-    /// The longest time that an event has been waiting to be processed: from when it was recorded,
-    /// by the store's clock, until now, by this machine's clock.
-    pub time: Duration,
-}
 
 /// The last computed lag, and when it was computed.
 #[derive(Debug, Default)]
@@ -41,16 +27,7 @@ impl LagCell {
             return lag;
         }
         let now = std::time::SystemTime::now().into();
-        let statuses = statuses(open, cells).await;
-        // A paused or failed follower needs an operator; commands put off because of it would be
-        // put off until the operator acts.
-        let statuses = statuses.iter();
-        let working = statuses
-            .filter(|it| !matches!(it.phase, Phase::Paused | Phase::Retired | Phase::Failed));
-        let lag = working.fold(Lag::default(), |lag, status| Lag {
-            events: lag.events.max(status.lag_events()),
-            time: lag.time.max(status.lag(now)),
-        });
+        let lag = Lag::of(&statuses(open, cells).await, now);
         *known = Some((Instant::now(), lag));
         lag
     }
@@ -62,11 +39,6 @@ pub(crate) async fn statuses(
     open: &OpenSystem,
     cells: &[Arc<FollowerCell>],
 ) -> Vec<FollowerStatus> {
-    let mut heads: Vec<Option<Checkpoint>> = Vec::with_capacity(open.applications().len());
-    for application in open.applications() {
-        let head = application.head().await;
-        heads.push(head.ok().and_then(|head| head.checkpoint));
-    }
     let mut statuses = Vec::with_capacity(cells.len());
     for cell in cells {
         let mut status = cell.status.read();
@@ -78,30 +50,9 @@ pub(crate) async fn statuses(
                 tracing::debug!(follower = cell.title(), %error, "its record cannot be read");
             }
         }
-        let has_no_partition =
-            status.partitions > 0 && cell.partitions_of(status.partitions).next().is_none();
-        for (upstream, log) in status.upstreams.iter_mut().zip(&cell.upstreams) {
-            let later =
-                |it: &Checkpoint| upstream.head.is_none_or(|old| old.position < it.position);
-            if let Some(head) = heads[*log].filter(later) {
-                upstream.head = Some(head);
-            }
-            if has_no_partition {
-                // There is nothing for it to process.
-                upstream.checkpoint = upstream.head;
-                upstream.reached = upstream.head;
-            }
-            upstream.waiting_since = match upstream.lag_events() {
-                0 => None,
-                _ => {
-                    let reached = upstream.reached;
-                    let next = next_recorded_at(&open.applications()[*log], reached).await;
-                    next.or(upstream.waiting_since)
-                }
-            };
-        }
         statuses.push(status);
     }
+    open.update_heads(&mut statuses).await;
     statuses
 }
 
@@ -178,14 +129,4 @@ async fn last_of(
         }
     }
     Ok(last)
-}
-
-/// Returns when the event after this checkpoint was recorded.
-async fn next_recorded_at(
-    application: &Application,
-    after: Option<Checkpoint>,
-) -> Option<Timestamp> {
-    let read = LogRead::new().after_checkpoint(after).limit(1);
-    let page = application.recorder().read_log(read).await.ok()?;
-    page.events.first().map(|event| event.recorded_at())
 }

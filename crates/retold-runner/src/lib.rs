@@ -15,7 +15,6 @@ mod turns;
 
 mod follower_cell;
 mod options;
-mod stop_report;
 
 mod back_off;
 mod lag;
@@ -49,9 +48,5 @@ pub use self::cluster::{
     Cluster, ClusterOptions, ClusterOverview, ClusterStatus, JoinError, NodeStatus, Unit,
     UnitOverview, UnitStatus,
 };
-pub use self::lag::Lag;
 pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;
-pub use self::stop_report::StopReport;
-pub use self::timers_task::TimersStatus;
-pub use self::waiting::{Behind, Holder, Searching, ViewWaitError, WaitError};

@@ -64,15 +64,6 @@ pub const WAIT_LOOK_INTERVAL_HERE: Duration = Duration::from_secs(1);
 /// The number of events per page when checking whether another process has any left to process.
 pub const LEFT_PAGE_EVENTS: usize = 100;
 
-/// The number of events per page that
-/// [`wait_for_all_caused`](crate::MultiThread::wait_for_all_caused) reads in its search for an
-/// event's effects.
-pub const CAUSED_PAGE_EVENTS: usize = 500;
-
-/// The number of events after which such a search is given up: an event that causes this many while
-/// it is waited for has started an endless cycle.
-pub const CAUSED_EVENTS_MAX: usize = 1_000_000;
-
 /// Minimum time between two checks for new timers in the log of a busy application; a timer may
 /// fire this much late.
 pub const TIMERS_READ_INTERVAL: Duration = Duration::from_millis(10);

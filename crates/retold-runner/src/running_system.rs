@@ -5,44 +5,56 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use retold_core::application::{Application, Error, Result};
-use retold_core::following::{FollowerOperator, FollowerStatus};
+use retold_core::application::Application;
+use retold_core::following::FollowerStatus;
 use retold_core::health::{Finding, Health};
 use retold_core::projection::ProjectionHandle;
-use retold_core::recording::{Invalid, Position};
-use retold_core::system::{OpenSystem, OutboxCell, OutboxStatus};
+use retold_core::recording::Position;
+use retold_core::system::{
+    Behind, Goal, Lag, OpenSystem, OutboxCell, OutboxStatus, TimersCell, TimersStatus, WaitError,
+};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::follower_cell::FollowerCell;
 use crate::job::Job;
-use crate::lag::{Lag, LagCell, statuses, take_in_acts};
-use crate::limits::HEALTH_READ_MAX;
-use crate::timers_task::{TimersCell, TimersStatus};
+use crate::lag::{LagCell, statuses, take_in_acts};
+use crate::limits::{HEALTH_READ_MAX, WAIT_LOOK_INTERVAL};
 use crate::turns::Turns;
-use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
+use crate::waiting::{FollowerGoal, goals, wait_for_caused, wait_for_goals};
 use crate::watchdog::Watchdog;
+
+/// Where the views are kept that other processes can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// By this process.
+    Here,
+    /// By any node of a cluster.
+    Anywhere,
+}
 
 /// A running system.
 pub(crate) struct RunningSystem {
     pub(crate) open: OpenSystem,
     cells: Vec<Arc<FollowerCell>>,
-    timers: Vec<Arc<TimersCell>>,
+    timers: Vec<TimersCell>,
     projections: Vec<ProjectionHandle>,
     outboxes: Vec<OutboxCell>,
     lag: LagCell,
+    keeping: Keeping,
 }
 
 impl RunningSystem {
     /// Returns the running system of this system, and its jobs: its followers, the timers of each
     /// application, its views and its outboxes, each in the order of declaration.
-    pub(crate) fn new(open: OpenSystem) -> (Self, Vec<Job>) {
+    pub(crate) fn new(open: OpenSystem, keeping: Keeping) -> (Self, Vec<Job>) {
         let mut running = Self {
             cells: Vec::new(),
             timers: Vec::new(),
             projections: Vec::new(),
             outboxes: Vec::new(),
             lag: LagCell::default(),
+            keeping,
             open,
         };
         let mut jobs = Vec::new();
@@ -63,9 +75,8 @@ impl RunningSystem {
             jobs.push(Job::Follower { pipeline, cell });
         }
         for (index, application) in running.open.applications().iter().enumerate() {
-            let cell = Arc::new(TimersCell::default());
-            cell.write(|status| status.application = application.name().to_owned());
-            running.timers.push(Arc::clone(&cell));
+            let cell = TimersCell::new(application.name());
+            running.timers.push(cell.clone());
             let application = application.clone();
             jobs.push(Job::Timers {
                 application,
@@ -92,10 +103,6 @@ impl RunningSystem {
         (running, jobs)
     }
 
-    pub(crate) fn application(&self, name: &str) -> Result<Application> {
-        self.open.application(name).cloned()
-    }
-
     /// Watches policies, deliveries and handlers of views until the returned watchdog is dropped.
     pub(crate) fn watchdog(&self) -> Watchdog {
         let (cells, outboxes) = (self.cells.clone(), self.outboxes.clone());
@@ -112,12 +119,6 @@ impl RunningSystem {
 
     pub(crate) fn projections(&self) -> &[ProjectionHandle] {
         &self.projections
-    }
-
-    pub(crate) fn projection(&self, view: &str) -> Result<&ProjectionHandle, ViewWaitError> {
-        let mut named = self.projections.iter();
-        let handle = named.find(|it| *it.outline().name == *view);
-        handle.ok_or_else(|| ViewWaitError::Unknown { view: view.into() })
     }
 
     /// Adds problems of logs, followers, timers, views and outboxes, and marks the process as not
@@ -163,81 +164,81 @@ impl RunningSystem {
     }
 
     pub(crate) fn timers(&self) -> Vec<TimersStatus> {
-        self.timers.iter().map(|cell| cell.read()).collect()
+        self.timers.iter().map(TimersCell::read).collect()
     }
 
     pub(crate) async fn lag(&self) -> Lag {
         self.lag.read(&self.open, &self.cells).await
     }
 
-    pub(crate) fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
-        self.cell(application, follower)?;
-        let application = self.open.application(application)?;
-        Ok(FollowerOperator::new(application, follower))
+    pub(crate) async fn wait(&self, goal: &Goal, timeout: Duration) -> Result<(), WaitError> {
+        // A longer time cannot be added to an instant.
+        let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
+        let (open, system) = (&self.open, self.open.system());
+        match goal {
+            Goal::Processed {
+                application,
+                position,
+            } => {
+                let log = system.expect_index_of(application)?;
+                let goals = goals(&self.cells, log, *position);
+                wait_for_goals(open, &goals, deadline).await
+            }
+            Goal::ProcessedBy {
+                follower,
+                upstream,
+                position,
+            } => {
+                let upstream = system.expect_upstream(follower, upstream)?;
+                let pipelines = self.cells.iter().filter(|cell| cell.path() == *follower);
+                let goals = pipelines.map(|cell| FollowerGoal::new(cell, upstream, *position));
+                let goals: Vec<_> = goals.collect();
+                wait_for_goals(open, &goals, deadline).await
+            }
+            Goal::ShownBy { view, position } => self.wait_for_view(view, *position, deadline).await,
+            Goal::CausedBy {
+                application,
+                position,
+            } => {
+                let log = system.expect_index_of(application)?;
+                wait_for_caused(open, &self.cells, (log, *position), deadline).await
+            }
+        }
     }
 
-    fn cell(&self, application: &str, follower: &str) -> Result<&Arc<FollowerCell>> {
-        let index = self.open.system().expect_index_of(application)?;
-        let mut cells = self.cells.iter();
-        let is_meant =
-            |it: &&Arc<FollowerCell>| it.application_index == index && &*it.follower == follower;
-        let cell = cells.find(is_meant);
-        cell.ok_or_else(|| {
-            let known = self.cells.iter().filter(|it| it.application_index == index);
-            let known: Vec<_> = known.map(|it| &it.follower).collect();
-            invalid(format!(
-                "the application {application:?} has no follower {follower:?}; it has {known:?}"
-            ))
-        })
-    }
-
-    pub(crate) async fn wait_for(
+    async fn wait_for_view(
         &self,
-        application: &str,
+        view: &Arc<str>,
         position: Position,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<(), WaitError> {
-        let log = self.open.system().expect_index_of(application);
-        let log = log.map_err(Error::from)?;
-        let goals = goals(&self.cells, log, position);
-        wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
-    }
-
-    pub(crate) async fn wait_for_follower(
-        &self,
-        application: &str,
-        follower: &str,
-        upstream: &str,
-        position: Position,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
-        let first = self.cell(application, follower)?;
-        let log = self.open.system().expect_index_of(upstream);
-        let log = log.map_err(Error::from)?;
-        let upstream = first.upstream_of(log).ok_or_else(|| {
-            invalid(format!(
-                "the follower {follower:?} of {application:?} does not follow {upstream:?}"
-            ))
-        })?;
-        let all = self.cells.iter().filter(|it| {
-            it.application_index == first.application_index && it.follower == first.follower
-        });
-        let goals = all.map(|cell| Goal::new(cell, upstream, position));
-        let goals: Vec<_> = goals.collect();
-        wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
-    }
-
-    pub(crate) async fn wait_for_all_caused(
-        &self,
-        application: &str,
-        position: Position,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
-        let deadline = Instant::now() + timeout;
-        let log = self.open.system().expect_index_of(application);
-        let log = log.map_err(Error::from)?;
-        let caused = Caused::by(&self.open, &self.cells, log, position);
-        caused.wait(deadline).await
+        let handle = &self.projections[self.open.expect_view(view)?];
+        let mut checkpoint = None;
+        let shown = async {
+            if self.keeping == Keeping::Here || handle.is_of_this_process() {
+                return handle.wait_for(position).await;
+            }
+            loop {
+                checkpoint = handle.recorded_checkpoint().await?;
+                if checkpoint >= Some(position) || handle.has_recorded(position).await? {
+                    return Ok(());
+                }
+                sleep(WAIT_LOOK_INTERVAL).await;
+            }
+        };
+        match timeout_at(deadline, shown).await {
+            Ok(waited) => Ok(waited?),
+            Err(_) => Err(WaitError::Timeout {
+                behind: vec![Behind::View {
+                    view: Arc::clone(view),
+                    position,
+                    checkpoint: checkpoint.max(handle.checkpoint()),
+                    state: handle.state(),
+                    holder: None,
+                }],
+                searching: None,
+            }),
+        }
     }
 }
 
@@ -252,8 +253,4 @@ async fn unreadable(application: &Application, deadline: Instant) -> Option<Find
             Some(Finding::unreadable_log(name, &late))
         }
     }
-}
-
-fn invalid(reason: String) -> Error {
-    Invalid::new(reason).into()
 }

@@ -11,7 +11,7 @@
 //! | test decisions without a store: given, when, then | [`testing`] |
 //! | execute commands, read states, subscribe: an application | [`application`] |
 //! | do the same in code that is not asynchronous | [`blocking`] |
-//! | define a system of followers, timers and outboxes, and run it in one thread | [`system`] |
+//! | define a system of followers, timers and outboxes, and use it on any runner | [`system`] |
 //! | fold a log into a view, in memory or in a database | [`projection`] |
 #![cfg_attr(
     feature = "runner",

@@ -15,7 +15,7 @@ pub use crate::mapping::{Addressed, AnyEvent};
 pub use crate::open::OpenApplication;
 pub use crate::recording::Metadata;
 pub use crate::recording::{Query, QueryItem};
-pub use crate::system::{Context, Follower, Infrastructure, System};
+pub use crate::system::{Context, Follower, Infrastructure, Runner, System};
 pub use retold_derive::{Aggregate, Event, Key};
 pub use serde::{Deserialize, Serialize};
 pub use uuid::Uuid;

@@ -20,7 +20,7 @@ use retold::recording::{MemoryStore, Position, verify_log};
 use retold::retelling::{WholeReport, compare, retell, retell_whole};
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::sqlite::SqliteStore;
-use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
+use retold::system::{Infrastructure, OpenSystem, Opening, Runner, SingleThread};
 use tokio::time::{Interval, interval};
 
 use crate::flight::Flight;

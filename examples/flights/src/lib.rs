@@ -53,7 +53,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use retold::system::{Infrastructure, SingleThread};
+//! use retold::system::{Infrastructure, Runner, SingleThread};
 //! use retold_flights::airframe::Airframe;
 //! use retold_flights::input::Input;
 //! use retold_flights::replay::replay;

@@ -18,8 +18,7 @@
 //! 7. [`invariants`]: what must hold for the logs in every run.
 //!
 //! ```
-//!
-//! use retold::system::{Infrastructure, SingleThread};
+//! use retold::system::{Infrastructure, Runner, SingleThread};
 //! use retold_paxos::client::{answer, decided, propose, submit};
 //! use retold_paxos::command::{Answer, Command, Request};
 //! use retold_paxos::electorate::Electorate;

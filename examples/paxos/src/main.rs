@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use retold::system::{Infrastructure, SingleThread};
+use retold::system::{Infrastructure, Runner, SingleThread};
 use retold_paxos::client::{answer, decided, propose, replica, submit};
 use retold_paxos::command::{Command, Request};
 use retold_paxos::electorate::Electorate;

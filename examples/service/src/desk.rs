@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold::application::Application;
 use retold::projection::MemoryView;
-use retold::runner::MultiThread;
+use retold::system::{Goal, Runner};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::guest_list::{GUEST_LIST, GuestList};
@@ -16,7 +16,7 @@ use crate::token::Token;
 /// State shared by all requests.
 pub struct Desk {
     /// The runner.
-    pub runner: MultiThread,
+    pub runner: Box<dyn Runner>,
     /// The application that records guests' commands.
     pub bookings: Application,
     /// The application that records the houses' commands.
@@ -50,7 +50,7 @@ impl Desk {
     ///
     /// 503. Nothing is recorded.
     pub async fn take_command(&self) -> Result<(), Problem> {
-        if !self.runner.is_overloaded(self.limits.lag_max).await {
+        if self.runner.lag().await.events <= self.limits.lag_max {
             return Ok(());
         }
         Err(Problem::unavailable(
@@ -74,7 +74,9 @@ impl Desk {
             )));
         }
         let wait = self.limits.wait_max;
-        let waited = self.runner.wait_for_view(GUEST_LIST, token.position, wait);
+        let waited = self
+            .runner
+            .wait(Goal::shown_by(GUEST_LIST, token.position), wait);
         Ok(waited.await?)
     }
 
@@ -89,7 +91,7 @@ impl Desk {
             return Ok(());
         };
         let wait = self.limits.wait_max;
-        let waited = self.runner.wait_for_all_caused(&log, position, wait);
+        let waited = self.runner.wait(Goal::caused_by(log, position), wait);
         Ok(waited.await?)
     }
 

@@ -1,8 +1,9 @@
 //! A ticket office over HTTP: how to build a service on a system of Retold.
 //!
 //! Guests request seats, shows reserve them, and tickets are issued. Three applications follow each
-//! other, and [`MultiThread`](retold::runner::MultiThread) runs them on the store that a URL names.
-//! The example focuses on the interface between such a system and its clients:
+//! other, and a [`Runner`](retold::system::Runner) runs them on the store that a URL names: in one
+//! thread, in many threads, or on a cluster. The example focuses on the interface between such a
+//! system and its clients:
 //!
 //! - **Safe retries.** `Idempotency-Key` becomes the command id: a repeated request is recorded
 //!   once and gets the same response.
@@ -33,7 +34,8 @@
 //! Start with the pure code: [`show`], [`booking`] and [`ticket`] decide; [`office`] defines the
 //! system with its policies; [`guest_list`] is the view. Then HTTP: [`problem`], [`token`],
 //! [`request`], [`answer`], the [`desk`] that all requests share, [`admission`] and [`routes`].
-//! Finally, [`service`] and [`options`] start and stop it.
+//! Finally, [`runner`] chooses a runner, and [`service`] and [`options`] start and stop the
+//! service.
 //!
 //! # Not included
 //!
@@ -45,17 +47,17 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use retold::runner::MultiThreadOptions;
 //! use retold::system::Infrastructure;
 //! use retold_service_example::limits::ServiceLimits;
+//! use retold_service_example::runner::RunnerChoice;
 //! use retold_service_example::service::Service;
 //! use tokio::net::TcpListener;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let infrastructure = Infrastructure::new(retold::open_store("memory:office").await?);
-//! let options = MultiThreadOptions::new();
-//! let service = Service::start(&infrastructure, options, ServiceLimits::default()).await?;
+//! let runner = RunnerChoice::SingleThread;
+//! let service = Service::start(&infrastructure, runner, ServiceLimits::default()).await?;
 //!
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! let report = service.serve(listener, async { /* a signal to stop */ }).await?;
@@ -86,6 +88,8 @@ pub mod desk;
 pub mod admission;
 
 pub mod routes;
+
+pub mod runner;
 
 pub mod options;
 pub mod service;

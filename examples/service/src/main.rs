@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use retold::runner::MultiThreadOptions;
 use retold::system::Infrastructure;
 use retold_service_example::limits::THREADS_MIN;
 use retold_service_example::options::ServiceOptions;
@@ -51,8 +50,7 @@ async fn serve(options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     let infrastructure = Infrastructure::new(store);
     let stop = stop_signal()?;
-    let service =
-        Service::start(&infrastructure, MultiThreadOptions::new(), options.limits()).await?;
+    let service = Service::start(&infrastructure, options.choice(), options.limits()).await?;
     writeln!(io::stdout(), "listening on http://{address}")?;
     let report = service.serve(listener, stop).await?;
     if !report.is_clean() {

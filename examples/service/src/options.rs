@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use retold::runner::{ClusterOptions, MultiThreadOptions};
 
 use crate::limits::{LAG_MAX, READY_LAG_MAX, REQUESTS_MAX, STOP_WAIT_MAX, ServiceLimits, WAIT_MAX};
+use crate::runner::RunnerChoice;
 
 const AFTER_HELP: &str = "\
 Several processes may serve one store (sqlite:PATH, on one machine); each booking is still processed
@@ -14,7 +16,19 @@ record their progress.
 
 Examples:
   ticket-office
-  ticket-office --store sqlite:office.db --listen 0.0.0.0:8080";
+  ticket-office --store sqlite:office.db --listen 0.0.0.0:8080
+  ticket-office --store sqlite:office.db --runner cluster --node one";
+
+/// The name of a runner on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunnerName {
+    /// The requests do the work of the followers.
+    SingleThread,
+    /// Each follower has a task.
+    MultiThread,
+    /// The followers are spread over all processes; requires --node.
+    Cluster,
+}
 
 /// A ticket office over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -26,6 +40,12 @@ pub struct ServiceOptions {
     /// Address to listen on; port 0 chooses a free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// How to run the followers.
+    #[arg(long, value_enum, default_value_t = RunnerName::MultiThread)]
+    pub runner: RunnerName,
+    /// Name of this process in the cluster.
+    #[arg(long, value_name = "NAME", required_if_eq("runner", "cluster"))]
+    pub node: Option<String>,
     /// Refuse commands while a follower is behind by more events than this.
     #[arg(long, value_name = "EVENTS", default_value_t = LAG_MAX)]
     pub lag_max: u64,
@@ -44,6 +64,18 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
+    /// Returns the runner with its default options.
+    pub fn choice(&self) -> RunnerChoice {
+        match self.runner {
+            RunnerName::SingleThread => RunnerChoice::SingleThread,
+            RunnerName::MultiThread => RunnerChoice::MultiThread(MultiThreadOptions::new()),
+            RunnerName::Cluster => {
+                let node = self.node.clone().unwrap_or_default();
+                RunnerChoice::Cluster(node, ClusterOptions::new())
+            }
+        }
+    }
+
     /// Returns the limits.
     pub fn limits(&self) -> ServiceLimits {
         ServiceLimits {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use retold::Error;
 use retold::application::ExecuteError;
 use retold::recording::{Conflict, Version};
-use retold::runner::{ViewWaitError, WaitError};
+use retold::system::WaitError;
 use serde::Serialize;
 
 use crate::booking::BookingRefusal;
@@ -163,26 +163,17 @@ impl From<Error> for Problem {
 impl From<WaitError> for Problem {
     fn from(error: WaitError) -> Self {
         match error {
-            WaitError::Retold(error) => error.into(),
+            WaitError::Failed(error) => error.into(),
             WaitError::Halted { .. } => {
                 tracing::warn!(%error, "a request waits for a stopped follower");
                 Self::unavailable("halted", error.to_string()).retry_after(RETRY_AFTER_HALT)
             }
-            other => Self::unavailable("not-yet", other.to_string()),
-        }
-    }
-}
-
-impl From<ViewWaitError> for Problem {
-    fn from(error: ViewWaitError) -> Self {
-        match error {
-            ViewWaitError::Stopped(_) => {
-                tracing::warn!(%error, "a request waits for a stopped view");
+            WaitError::View(failure) if !failure.is_retriable() => {
+                tracing::warn!(%failure, "a request waits for a stopped view");
                 let detail = "the view has stopped; an operator has to fix it";
                 Self::unavailable("halted", detail).retry_after(RETRY_AFTER_HALT)
             }
-            ViewWaitError::Timeout { .. } => Self::unavailable("not-yet", error.to_string()),
-            other => Self::internal(&other),
+            other => Self::unavailable("not-yet", other.to_string()),
         }
     }
 }

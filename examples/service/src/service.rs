@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use retold::projection::MemoryView;
-use retold::runner::{MultiThread, MultiThreadOptions, StopReport};
-use retold::system::Infrastructure;
+use retold::recording::Invalid;
+use retold::runner::JoinError;
+use retold::system::{Infrastructure, StopReport};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
@@ -19,6 +20,7 @@ use crate::guest_list::guest_list;
 use crate::limits::ServiceLimits;
 use crate::office::{BOOKINGS, SHOWS, TICKETS, ticket_office};
 use crate::routes::routes;
+use crate::runner::RunnerChoice;
 
 /// A running ticket office: its followers and its view are active.
 ///
@@ -33,16 +35,19 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As for [`MultiThread::start`].
+    /// As for [`RunnerChoice::start`].
     pub async fn start(
         infrastructure: &Infrastructure,
-        options: MultiThreadOptions,
+        runner: RunnerChoice,
         limits: ServiceLimits,
-    ) -> retold::Result<Self> {
+    ) -> Result<Self, JoinError> {
+        let invalid = |error: Invalid| JoinError::Failed(error.into());
         let guests = MemoryView::new();
-        let infrastructure = infrastructure.clone().view(guests.keep(guest_list())?);
-        let system = ticket_office()?;
-        let runner = MultiThread::start_with(&system, &infrastructure, options).await?;
+        let infrastructure = infrastructure
+            .clone()
+            .view(guests.keep(guest_list()).map_err(invalid)?);
+        let system = ticket_office().map_err(invalid)?;
+        let runner = runner.start(&system, &infrastructure).await?;
         let desk = Desk {
             bookings: runner.application(BOOKINGS)?,
             shows: runner.application(SHOWS)?,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retold::runner::{Cluster, ClusterOptions, MultiThread};
-use retold::system::Infrastructure;
+use retold::system::{Infrastructure, Runner};
 use tokio::runtime::Runtime;
 
 use super::system::{one_order, shop};
@@ -19,7 +19,7 @@ const BUDGETS_BEFORE: u32 = 4;
 
 /// The idle runners to measure.
 #[derive(Clone, Copy)]
-enum Runner {
+enum Idle {
     MultiThread,
     Cluster,
 }
@@ -32,8 +32,8 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     }
     let runtime = &bench.many_threads;
     vec![
-        rest(subject, runtime, "idle runner", Runner::MultiThread),
-        rest(subject, runtime, "idle node", Runner::Cluster),
+        rest(subject, runtime, "idle runner", Idle::MultiThread),
+        rest(subject, runtime, "idle node", Idle::Cluster),
     ]
 }
 
@@ -41,7 +41,7 @@ fn rest<'a>(
     subject: &'a Subject,
     runtime: &'a Runtime,
     workload: &'static str,
-    runner: Runner,
+    idle: Idle,
 ) -> Contender<'a> {
     Contender::new(workload, subject.label, "switches", move || {
         let mut number = 0;
@@ -50,30 +50,22 @@ fn rest<'a>(
             let url = subject.url(&format!("{}-{number}", workload.replace(' ', "-")));
             runtime.block_on(async {
                 let infrastructure = Infrastructure::new(open_store(&url).await?);
-                rest_once(&infrastructure, runner, budget).await
+                rest_once(&infrastructure, idle, budget).await
             })
         }) as RunFn<'_>)
     })
 }
 
-async fn rest_once(on: &Infrastructure, runner: Runner, budget: Duration) -> Result<Run> {
+async fn rest_once(on: &Infrastructure, idle: Idle, budget: Duration) -> Result<Run> {
     let shop = shop(1)?;
-    match runner {
-        Runner::MultiThread => {
-            let runner = MultiThread::start(&shop, on).await?;
-            one_order(&runner.application("orders")?, 1).await?;
-            let run = count(budget).await;
-            runner.stop().await;
-            run
-        }
-        Runner::Cluster => {
-            let node = Cluster::join(&shop, on, "one", ClusterOptions::new()).await?;
-            one_order(&node.application("orders")?, 1).await?;
-            let run = count(budget).await;
-            node.leave().await;
-            run
-        }
-    }
+    let runner: Box<dyn Runner> = match idle {
+        Idle::MultiThread => Box::new(MultiThread::start(&shop, on).await?),
+        Idle::Cluster => Box::new(Cluster::join(&shop, on, "one", ClusterOptions::new()).await?),
+    };
+    one_order(&runner.application("orders")?, 1).await?;
+    let run = count(budget).await;
+    runner.stop().await;
+    run
 }
 
 async fn count(budget: Duration) -> Result<Run> {

@@ -13,7 +13,7 @@ use retold::application::Application;
 use retold::domain::{IdSource, UuidV7Source};
 use retold::recording::{LogId, Recorder};
 use retold::runner::{Cluster, ClusterOptions, MultiThread};
-use retold::system::{Infrastructure, OpenSystem, Opening};
+use retold::system::{Infrastructure, OpenSystem, Opening, Runner};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
@@ -363,6 +363,6 @@ fn join_cluster(runtime: &Runtime, url: &str, node: &str, partitions: u64) -> Re
     })?;
     println!("ready");
     until_input_ends()?;
-    drop(runtime.block_on(node.leave()));
+    drop(runtime.block_on(node.stop()));
     Ok(())
 }

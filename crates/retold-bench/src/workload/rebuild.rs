@@ -10,7 +10,7 @@ use retold::projection::{Projection, ProjectionPipeline, ViewStore};
 use retold::recording::{Append, NewEvent, Recorder, Store};
 use retold::runner::MultiThread;
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::{Infrastructure, System};
+use retold::system::{Infrastructure, Runner, System};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;

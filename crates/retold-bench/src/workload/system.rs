@@ -9,7 +9,7 @@ use retold::recording::{Append, NewEvent, Position};
 use retold::retelling::FollowerRetelling;
 use retold::runner::MultiThread;
 use retold::system::{
-    Context, Follower, Infrastructure, OpenSystem, Opening, SingleThread, System,
+    Context, Follower, Goal, Infrastructure, OpenSystem, Opening, Runner, SingleThread, System,
 };
 use tokio::runtime::Runtime;
 
@@ -176,7 +176,9 @@ fn follow_on_many<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) 
                 let runner = MultiThread::start(&shop(BATCH)?, &infrastructure).await?;
                 let orders = runner.application("orders")?;
                 let head = orders.head().await?.position().ok_or("no backlog")?;
-                runner.wait_for("orders", head, PATIENCE).await?;
+                runner
+                    .wait(Goal::processed("orders", head), PATIENCE)
+                    .await?;
                 let took = start.elapsed();
                 check_effects(runner.open_system(), backlog).await?;
                 drop(runner.stop().await);
@@ -205,7 +207,9 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
                 while run.operation_count() == 0 || watch.has_time() {
                     let position = one_order(&orders, run.operation_count()).await?;
                     let start = Instant::now();
-                    runner.wait_for("orders", position, PATIENCE).await?;
+                    runner
+                        .wait(Goal::processed("orders", position), PATIENCE)
+                        .await?;
                     run.add(start.elapsed(), 1);
                 }
                 Ok(run.took(watch.elapsed()))

@@ -7,7 +7,7 @@ use retold::prelude::Application;
 use retold::recording::MemoryStore;
 use retold::runner::MultiThread;
 use retold::sqlite::SqliteStore;
-use retold::system::{Infrastructure, OpenSystem, SingleThread};
+use retold::system::{Goal, Infrastructure, OpenSystem, Runner, SingleThread};
 use retold_flights::on_time::OnTime;
 use retold_flights::on_time_view::{ON_TIME, keep_on_time, read_on_time};
 use retold_flights::record::FlightRecord;
@@ -80,7 +80,14 @@ async fn in_one_thread(
     let runner = SingleThread::start(&built_in::system(), &memory).await?;
     let app = runner.application(FLIGHTS)?;
     let outcome = replay(&app, flights, 1, progress).await?;
-    for follower in runner.status() {
+    check_followers(&runner).await?;
+    stop_cleanly(&runner).await?;
+    Ok((outcome, runner.open_system().clone()))
+}
+
+/// Checks that no follower has failed.
+async fn check_followers(runner: &dyn Runner) -> Result<(), CommandFailure> {
+    for follower in runner.status().await {
         if let (false, Some((_, error))) = (follower.is_well(), &follower.last_error) {
             return Err(CommandFailure::Failed(format!(
                 "the follower {:?} of {:?} has failed: {error}",
@@ -88,9 +95,18 @@ async fn in_one_thread(
             )));
         }
     }
-    let open = runner.open_system().clone();
-    runner.stop().await?;
-    Ok((outcome, open))
+    Ok(())
+}
+
+/// Stops a runner, and checks that everything it processed is recorded.
+async fn stop_cleanly(runner: &dyn Runner) -> Result<(), CommandFailure> {
+    let report = runner.stop().await;
+    match report.is_clean() {
+        true => Ok(()),
+        false => Err(CommandFailure::Failed(format!(
+            "the followers did not stop cleanly: {report:?}"
+        ))),
+    }
 }
 
 /// The end of a run on SQLite.
@@ -134,17 +150,13 @@ pub(super) async fn on_sqlite(
     };
     let elapsed = began.elapsed();
     // Stop in good order, even after a failure.
-    let stopped = runner.stop().await;
+    let stopped = stop_cleanly(&runner).await;
     let outcome = outcome?;
     match caught_up {
         None => return Ok(Ended::Stopped(outcome.events)),
         Some(caught_up) => caught_up?,
     }
-    if !stopped.is_clean() {
-        return Err(CommandFailure::Failed(format!(
-            "the followers did not stop cleanly: {stopped:?}"
-        )));
-    }
+    stopped?;
     let run = Run {
         outcome,
         census: Census::of(runner.open_system()).await?.since(before),
@@ -158,14 +170,14 @@ pub(super) async fn on_sqlite(
 }
 
 /// Waits until everything that the commands caused is processed and the view shows it.
-async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), CommandFailure> {
+async fn catch_up(runner: &dyn Runner, app: &Application) -> Result<(), CommandFailure> {
     let failed = |error: &dyn std::fmt::Display| CommandFailure::Failed(error.to_string());
     let Some(head) = app.head().await?.position() else {
         return Ok(());
     };
-    let caused = runner.wait_for_all_caused(FLIGHTS, head, CATCH_UP_MAX);
+    let caused = runner.wait(Goal::caused_by(FLIGHTS, head), CATCH_UP_MAX);
     caused.await.map_err(|error| failed(&error))?;
-    let view = runner.wait_for_view(ON_TIME, head, CATCH_UP_MAX);
+    let view = runner.wait(Goal::shown_by(ON_TIME, head), CATCH_UP_MAX);
     view.await.map_err(|error| failed(&error))
 }
 

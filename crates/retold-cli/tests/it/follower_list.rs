@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+use retold::system::Runner;
+
 use crate::command::run;
 use crate::shop::{event_count, node, order_late, process, with_poison};
 use crate::store::{Place, event};
@@ -144,7 +146,7 @@ fn a_running_follower_retries() {
     let retrying = until_state(&place, "retrying");
     assert!(retrying.contains("\tretrying: only: "), "{retrying}");
     assert!(retrying.contains("asking the supplier"), "{retrying}");
-    place.block_on(async { Ok::<_, retold::Error>(node.leave().await) });
+    place.block_on(async { Ok::<_, retold::Error>(node.stop().await) });
     let stopped = until_state(&place, "stopped");
     assert!(stopped.ends_with("\tstopped\n"), "{stopped}");
 }

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use retold::recording::{MemoryStore, Position, Store};
 use retold::retelling::{Times, compare_runs};
 use retold::runner::ClusterOverview;
-use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
+use retold::system::{Infrastructure, OpenSystem, Opening, Runner, SingleThread};
 use retold_flights::input::Input;
 use retold_flights::itinerary::itineraries;
 use retold_flights::on_time::OnTime;
@@ -135,7 +135,7 @@ fn check_equal(cluster: &Cluster, flights: Vec<FlightRecord>, views: &[String]) 
         for view in views {
             assert_eq!(*view, format!("{expected:?}"));
         }
-        runner.stop().await.unwrap();
+        assert!(runner.stop().await.is_clean());
     });
 }
 

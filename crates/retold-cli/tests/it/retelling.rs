@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use retold::system::{Infrastructure, SingleThread};
+use retold::system::{Infrastructure, Runner, SingleThread};
 use retold_flights::input::Input;
 use retold_flights::replay::replay;
 use retold_flights::system::{FLIGHTS, system};

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
+use retold::system::Runner;
 use serde_json::Value;
 
 use crate::command::{objects, retold, run};
@@ -69,7 +70,7 @@ fn the_status_shows_nodes_leases_and_followers() {
         lines.contains("progress\tletters\tthanks@1\torders\t2\t5\t3\t"),
         "{lines}"
     );
-    place.block_on(async { Ok::<_, retold::Error>(node.leave().await) });
+    place.block_on(async { Ok::<_, retold::Error>(node.stop().await) });
 }
 
 #[test]

@@ -81,3 +81,11 @@ pub const PRESENCE_TIME_TO_LIVE: Duration = Duration::from_secs(180);
 
 /// Number of events that an outbox reads at once. Bounds memory.
 pub const OUTBOX_PAGE_EVENTS: usize = 100;
+
+/// Number of events per page that a wait for everything that an event caused reads in its search
+/// for effects.
+pub const CAUSED_PAGE_EVENTS: usize = 500;
+
+/// Number of events after which such a search is given up: an event that causes this many while it
+/// is waited for has started an endless cycle.
+pub const CAUSED_EVENTS_MAX: usize = 1_000_000;

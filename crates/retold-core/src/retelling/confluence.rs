@@ -14,7 +14,7 @@ use crate::application::{Error, Result};
 use crate::domain::{ManualClock, Timestamp};
 use crate::mapping::{Arrays, canonical_json};
 use crate::recording::{Append, LogRead, MemoryStore, Origin, PageEnd, StoredEvent};
-use crate::system::{Infrastructure, OpenSystem, SingleThread};
+use crate::system::{Infrastructure, OpenSystem, Runner, SingleThread};
 
 /// How many places a command may move in another schedule.
 const SHUFFLES_MAX: usize = 64;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::follower_path::FollowerPath;
 use crate::application::{Application, ApplicationBuilder};
 use crate::domain::{Aggregate, Event};
 use crate::following::{Follower, SystemNames};
@@ -124,6 +125,47 @@ impl System {
             Invalid::new(format!(
                 "the system {:?} has no application {application:?}; it has {known:?}",
                 self.name()
+            ))
+        })
+    }
+
+    /// Returns the index of the follower's application, and the follower.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if there is no such application or follower; the message lists those that exist.
+    pub fn expect_follower(&self, path: &FollowerPath) -> Result<(usize, &Arc<Follower>), Invalid> {
+        let index = self.expect_index_of(path.application())?;
+        let followers = self.members()[index].followers();
+        let found = followers.iter().find(|it| it.name() == path.follower());
+        let found = found.ok_or_else(|| {
+            let known: Vec<_> = followers.iter().map(|it| it.name()).collect();
+            Invalid::new(format!(
+                "the application {:?} has no follower {:?}; it has {known:?}",
+                path.application(),
+                path.follower()
+            ))
+        })?;
+        Ok((index, found))
+    }
+
+    /// Returns the index of a log among those that the follower follows: the log of this
+    /// application.
+    ///
+    /// # Errors
+    ///
+    /// As for [`expect_follower`](Self::expect_follower) and
+    /// [`expect_index_of`](Self::expect_index_of); [`Invalid`] also if the follower does not follow
+    /// that log.
+    pub fn expect_upstream(&self, path: &FollowerPath, upstream: &str) -> Result<usize, Invalid> {
+        let (_, follower) = self.expect_follower(path)?;
+        self.expect_index_of(upstream)?;
+        let index = follower.upstreams().position(|name| name == upstream);
+        index.ok_or_else(|| {
+            Invalid::new(format!(
+                "the follower {:?} of {:?} does not follow {upstream:?}",
+                path.follower(),
+                path.application()
             ))
         })
     }

@@ -12,7 +12,7 @@ use crate::domain::{Clock, IdSource};
 use crate::following::{Follower, FollowerRecord, Lane, Pipeline};
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::{ProjectionOutline, ProjectionPipeline, ViewStore};
-use crate::recording::{LogId, MemoryStore, OPEN_WAIT_MAX, Patience, Recorder, Store};
+use crate::recording::{Invalid, LogId, MemoryStore, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
 /// What a system needs to run: the stores of its logs, the sources of its commands' times and ids,
 /// its views, and the outboxes that its runner drains.
@@ -318,6 +318,20 @@ impl OpenSystem {
             Some((index, OutboxPipeline::new(application, delivery.clone())))
         });
         outboxes.collect()
+    }
+
+    /// Returns the index of the view of this name, in the order in which the views were given.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if there is none.
+    pub fn expect_view(&self, view: &str) -> Result<usize, Invalid> {
+        let index = self.views().position(|outline| *outline.name == *view);
+        index.ok_or_else(|| {
+            Invalid::new(format!(
+                "there is no view {view:?}; add it to the infrastructure"
+            ))
+        })
     }
 
     /// Returns the outlines of the views of logs of this system, in the order in which the views

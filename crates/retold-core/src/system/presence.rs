@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::follower_path::FollowerPath;
 use super::open_system::{Infrastructure, OpenSystem};
 use crate::domain::Timestamp;
 use crate::following::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
@@ -25,17 +26,18 @@ pub fn unescaped(name: &str) -> Arc<str> {
 }
 
 /// Returns the path of a follower in the name of its lease.
-pub fn follower_path(application: &str, follower: &str) -> String {
-    format!("follower/{}/{}", escaped(application), escaped(follower))
+pub fn follower_lease_path(path: &FollowerPath) -> String {
+    let (application, follower) = (escaped(path.application()), escaped(path.follower()));
+    format!("follower/{application}/{follower}")
 }
 
 /// Returns the path of the timers of an application in the name of their lease.
-pub fn timers_path(application: &str) -> String {
+pub fn timers_lease_path(application: &str) -> String {
     format!("timers/{}", escaped(application))
 }
 
 /// Returns the path of a view in the name of its lease.
-pub fn view_path(application: &str, view: &str, version: u32) -> String {
+pub fn view_lease_path(application: &str, view: &str, version: u32) -> String {
     let (application, view) = (escaped(application), escaped(view));
     format!("view/{application}/{view}/{version}")
 }
@@ -61,14 +63,15 @@ pub fn presence_leases(
     for member in open.system().members() {
         let name = member.name();
         for follower in member.followers() {
-            add(name, follower_path(name, follower.name()));
+            let path = FollowerPath::new(name, follower.name());
+            add(name, follower_lease_path(&path));
         }
     }
     for member in open.system().members() {
-        add(member.name(), timers_path(member.name()));
+        add(member.name(), timers_lease_path(member.name()));
     }
     for outline in open.views() {
-        let path = view_path(&outline.upstream, &outline.name, outline.version);
+        let path = view_lease_path(&outline.upstream, &outline.name, outline.version);
         add(&outline.upstream, path);
     }
     leases

@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use retold_core::domain::Timestamp;
 use retold_core::recording::{Lease, RecordError, Store};
+use retold_core::system::StopReport;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -35,7 +36,6 @@ use crate::limits::{
 use crate::log_news::News;
 use crate::options::Range;
 use crate::panics::caught;
-use crate::stop_report::StopReport;
 use crate::telemetry::{LOOK_FAILURES, UNITS_GIVEN_UP, UNITS_TAKEN, count};
 
 /// Why a node has no slot.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use retold_core::domain::Timestamp;
 use retold_core::following::FollowerStatus;
 use retold_core::health::Finding;
+use retold_core::system::Holder;
 
 use super::roster::Roster;
 use super::unit::{LeaseNames, Unit};
-use crate::waiting::Holder;
 
 /// The status of a cluster. `Display` formats it as lines of text.
 #[derive(Clone, Debug)]

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use retold_core::health::{Finding, FindingKind, Trouble};
 use retold_core::projection::ProjectionHandle;
-use retold_core::system::{escaped, follower_path, timers_path, view_path};
+use retold_core::system::{
+    FollowerPath, escaped, follower_lease_path, timers_lease_path, view_lease_path,
+};
 
 use crate::job::Job;
 
@@ -20,10 +22,8 @@ use crate::job::Job;
 pub enum Unit {
     /// A follower, or one of its pipelines, which processes one of its partitions.
     Follower {
-        /// The name of its application.
-        application: Arc<str>,
-        /// Its name.
-        follower: Arc<str>,
+        /// The follower.
+        follower: FollowerPath,
         /// The number of the pipeline, from 0; `None` if the follower has one pipeline. If there
         /// are as many pipelines as partitions, it is also the number of the partition.
         pipeline: Option<u32>,
@@ -55,8 +55,8 @@ impl Unit {
     /// Returns the name of the application whose store has its lease.
     pub(crate) fn application(&self) -> &str {
         match self {
-            Self::Follower { application, .. }
-            | Self::Timers { application }
+            Self::Follower { follower, .. } => follower.application(),
+            Self::Timers { application }
             | Self::View { application, .. }
             | Self::Outbox { application, .. } => application,
         }
@@ -65,11 +65,7 @@ impl Unit {
     /// Returns a finding about this unit.
     pub(crate) fn finding(&self, trouble: Trouble, reason: String) -> Finding {
         let (kind, name) = match self {
-            Self::Follower {
-                application,
-                follower,
-                ..
-            } => (FindingKind::Follower, format!("{application}/{follower}")),
+            Self::Follower { follower, .. } => (FindingKind::Follower, follower.to_string()),
             Self::Timers { application } => (FindingKind::Timers, application.to_string()),
             Self::View { view, .. } => (FindingKind::View, view.to_string()),
             Self::Outbox {
@@ -82,23 +78,19 @@ impl Unit {
 
     fn path(&self) -> String {
         match self {
-            Self::Follower {
-                application,
-                follower,
-                pipeline,
-            } => {
-                let path = follower_path(application, follower);
+            Self::Follower { follower, pipeline } => {
+                let path = follower_lease_path(follower);
                 match pipeline {
                     None => path,
                     Some(pipeline) => format!("{path}/{pipeline}"),
                 }
             }
-            Self::Timers { application } => timers_path(application),
+            Self::Timers { application } => timers_lease_path(application),
             Self::View {
                 application,
                 view,
                 version,
-            } => view_path(application, view, *version),
+            } => view_lease_path(application, view, *version),
             Self::Outbox {
                 application,
                 outbox,
@@ -110,13 +102,9 @@ impl Unit {
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Follower {
-                application,
-                follower,
-                pipeline,
-            } => match pipeline {
-                None => write!(f, "{application}/{follower}"),
-                Some(pipeline) => write!(f, "{application}/{follower}/{pipeline}"),
+            Self::Follower { follower, pipeline } => match pipeline {
+                None => write!(f, "{follower}"),
+                Some(pipeline) => write!(f, "{follower}/{pipeline}"),
             },
             Self::Timers { application } => write!(f, "{application}, timers"),
             Self::View {
@@ -136,8 +124,7 @@ impl fmt::Display for Unit {
 pub(crate) fn unit_of(job: &Job) -> Unit {
     match job {
         Job::Follower { cell, .. } => Unit::Follower {
-            application: Arc::clone(&cell.application),
-            follower: Arc::clone(&cell.follower),
+            follower: cell.path(),
             pipeline: cell.pipeline(),
         },
         Job::Timers { application, .. } => Unit::Timers {
@@ -251,8 +238,7 @@ mod tests {
         assert_eq!(names.slot(7), "retold.cluster/my%2Fshop/node/0007");
         assert!(names.is_slot(&names.slot(7)));
         let follower = |application: &str, follower: &str| Unit::Follower {
-            application: application.into(),
-            follower: follower.into(),
+            follower: FollowerPath::new(application, follower),
             pipeline: None,
         };
         let unit = names.unit(&follower("stock", "reservations"));
@@ -277,8 +263,7 @@ mod tests {
             names.unit(&follower("a", "b/c"))
         );
         let partition = Unit::Follower {
-            application: "stock".into(),
-            follower: "reservations".into(),
+            follower: FollowerPath::new("stock", "reservations"),
             pipeline: Some(3),
         };
         let expected = "retold.cluster/my%2Fshop/unit/follower/stock/reservations/3";

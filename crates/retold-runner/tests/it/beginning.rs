@@ -9,7 +9,7 @@ use std::time::Duration;
 use retold::recording::{BoxFuture, MemoryStore, RecordError, Store};
 use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThread};
 use retold::sqlite::{SqliteOptions, SqliteStore};
-use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
+use retold::system::{Infrastructure, OpenSystem, Opening, Runner, SingleThread};
 
 use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
 use crate::nodes::{TIME_TO_LIVE, join, options, until_spread};
@@ -167,7 +167,7 @@ async fn permanent_failures_are_not_waited_for() {
     let joined = Cluster::join(&shop(), &infrastructure, "one", options()).await;
     let error = joined.unwrap_err();
     assert!(
-        matches!(error, JoinError::Retold(retold::Error::Invalid(_))),
+        matches!(error, JoinError::Failed(retold::Error::Invalid(_))),
         "{error:?}"
     );
     assert_eq!(ends.count(Kind::Lease), 1);
@@ -194,7 +194,7 @@ async fn a_start_fails_with_the_error_of_the_store_when_its_time_is_up() {
         let joined = Cluster::join(&shop(), &infrastructure, "one", options()).await;
         let error = joined.unwrap_err();
         assert!(
-            matches!(error, JoinError::Retold(retold::Error::Unavailable(_))),
+            matches!(error, JoinError::Failed(retold::Error::Unavailable(_))),
             "{error:?}"
         );
         let made = ends.count(Kind::Lease);
@@ -254,13 +254,13 @@ async fn a_node_continues_after_a_panic_in_the_store() {
     })
     .await;
     until("the node looks again", async || {
-        node.status().await.is_well()
+        node.cluster_status().await.is_well()
     })
     .await;
     assert!(node.health().await.is_live());
     place(&node.application("orders").unwrap(), "1", "tea").await;
-    crate::nodes::settled(&node).await;
-    assert!(node.leave().await.is_clean());
+    crate::shop::settled(&node).await;
+    assert!(node.stop().await.is_clean());
 }
 
 /// Waiting for the name of a living node has its own option.

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use retold::projection::{MemoryView, Projection};
 use retold::recording::{MemoryStore, Position};
-use retold::runner::{
-    Cluster, ClusterOptions, JoinError, MultiThreadOptions, Unit, ViewWaitError, WaitError,
+use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions, Unit};
+use retold::system::{
+    Behind, FollowerPath, Goal, Holder, Infrastructure, Phase, Runner, WaitError,
 };
-use retold::system::{Infrastructure, Phase};
 
 use crate::leasing::{Leasing, LeasingStore};
-use crate::nodes::{answered_once, join, options, settled, spread, until_spread};
+use crate::nodes::{answered_once, join, options, spread, until_spread};
 use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places};
-use crate::shop::{Placed, memory, one_way, place, reservations, shop};
+use crate::shop::{Placed, memory, one_way, place, reservations, settled, shop};
 
 /// The shop has three followers, and the timers of two applications.
 const UNITS: usize = 5;
@@ -44,7 +44,7 @@ async fn units_are_spread_evenly_as_nodes_join_and_leave(home: Place) {
     place_some().await;
     settled(&two).await;
 
-    assert!(one.leave().await.is_clean());
+    assert!(one.stop().await.is_clean());
     place_some().await;
     until_spread(&two, &["three", "two"]).await;
     let placed = place_some().await;
@@ -53,12 +53,12 @@ async fn units_are_spread_evenly_as_nodes_join_and_leave(home: Place) {
     settled(&one).await;
     for node in [&one, &two] {
         until("no follower is behind", async || {
-            !node.is_overloaded(0).await
+            node.lag().await.events == 0
         })
         .await;
     }
-    until("all is well", async || two.status().await.is_well()).await;
-    let status = two.status().await;
+    until("all is well", async || two.cluster_status().await.is_well()).await;
+    let status = two.cluster_status().await;
     assert_eq!(status.units.len(), UNITS);
     for follower in &status.followers {
         assert_eq!(follower.lag_events(), 0, "{status}");
@@ -69,9 +69,9 @@ async fn units_are_spread_evenly_as_nodes_join_and_leave(home: Place) {
         "{status}"
     );
     answered_once(two.open_system(), &home.open().await, placed).await;
-    assert!(two.leave().await.is_clean());
-    assert!(three.leave().await.is_clean());
-    assert!(three.leave().await.is_clean(), "a second time does nothing");
+    assert!(two.stop().await.is_clean());
+    assert!(three.stop().await.is_clean());
+    assert!(three.stop().await.is_clean(), "a second time does nothing");
 }
 
 async fn a_node_that_leaves_hands_over_at_once(home: Place) {
@@ -84,7 +84,7 @@ async fn a_node_that_leaves_hands_over_at_once(home: Place) {
     let (one, two) = (join("one").await, join("two").await);
     until_spread(&one, &["one", "two"]).await;
     place(&one.application("orders").unwrap(), "1", "tea").await;
-    assert!(one.leave().await.is_clean());
+    assert!(one.stop().await.is_clean());
     until_spread(&two, &["two"]).await;
     place(&one.application("orders").unwrap(), "2", "tea").await;
     settled(&two).await;
@@ -104,8 +104,11 @@ async fn a_timeout_names_the_node_that_has_the_follower() {
     settled(&nodes[0]).await;
     let beyond = Position::new(1_000).unwrap();
     for node in &nodes {
-        let units = node.status().await.units;
-        let waited = node.wait_for("orders", beyond, Duration::from_millis(100));
+        let units = node.cluster_status().await.units;
+        let waited = node.wait(
+            Goal::processed("orders", beyond),
+            Duration::from_millis(100),
+        );
         let error = waited.await.unwrap_err();
         let WaitError::Timeout { behind, searching } = &error else {
             panic!("another error: {error}");
@@ -113,8 +116,17 @@ async fn a_timeout_names_the_node_that_has_the_follower() {
         assert!(searching.is_none());
         assert_eq!(behind.len(), 2, "{error}");
         for it in behind {
-            let seen = it.holder.as_ref().expect("a cluster reports a holder");
-            let name = format!("{}/{}", it.application, it.follower);
+            let Behind::Follower {
+                follower,
+                checkpoint,
+                holder,
+                ..
+            } = it
+            else {
+                panic!("not a follower: {error}");
+            };
+            let seen = holder.as_ref().expect("a cluster reports a holder");
+            let name = follower.to_string();
             let unit = units.iter().find(|unit| unit.unit.to_string() == name);
             let unit = unit.expect("the follower is a unit");
             assert!(seen.node.is_some(), "{error}");
@@ -123,7 +135,7 @@ async fn a_timeout_names_the_node_that_has_the_follower() {
                 (&unit.node, unit.since),
                 "{error}"
             );
-            assert!(it.checkpoint.is_some(), "{error}");
+            assert!(checkpoint.is_some(), "{error}");
             let has = format!(
                 "the node {:?} has had its lease since",
                 seen.node.as_deref().unwrap()
@@ -133,7 +145,7 @@ async fn a_timeout_names_the_node_that_has_the_follower() {
         assert!(!error.to_string().contains("Standby"), "{error}");
     }
     for node in nodes {
-        node.leave().await;
+        node.stop().await;
     }
 }
 
@@ -153,7 +165,7 @@ async fn a_name_is_refused_while_its_node_lives(home: Place) {
 
     let patient = options().name_wait_max(PATIENCE);
     let (shop, opened) = (shop(), home.open().await);
-    let (again, left) = tokio::join!(Cluster::join(&shop, &opened, "one", patient), one.leave());
+    let (again, left) = tokio::join!(Cluster::join(&shop, &opened, "one", patient), one.stop());
     assert!(left.is_clean());
     until_spread(&again.unwrap(), &["one"]).await;
 }
@@ -199,8 +211,8 @@ async fn nodes_that_all_believe_they_hold_a_unit_record_nothing_twice() {
     settled(&one).await;
     settled(&two).await;
     answered_once(one.open_system(), &infrastructure, 100).await;
-    assert!(one.leave().await.is_clean());
-    assert!(two.leave().await.is_clean());
+    assert!(one.stop().await.is_clean());
+    assert!(two.stop().await.is_clean());
 }
 
 /// The placement recovers by itself when the store is available again.
@@ -217,7 +229,7 @@ async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
         settled(&node).await;
         store.set(leasing);
         until("its units rest", async || {
-            let followers = node.followers().await;
+            let followers = node.status().await;
             followers.iter().all(|it| it.phase == Phase::Standby)
         })
         .await;
@@ -225,7 +237,7 @@ async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
         place(&orders, &(placed - 1).to_string(), "tea").await;
         store.set(Leasing::Sound);
         until("the failures are over", async || {
-            node.status().await.failures.is_empty()
+            node.cluster_status().await.failures.is_empty()
         })
         .await;
         settled(&node).await;
@@ -268,7 +280,7 @@ async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
     until_spread(&second, &["one"]).await;
     store.set(Leasing::Sound);
     until("it reports that its name is taken", async || {
-        let failures = first.status().await.failures;
+        let failures = first.cluster_status().await.failures;
         failures
             .iter()
             .any(|it| it.contains("has this node's name"))
@@ -276,13 +288,16 @@ async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
     .await;
     place(&first.application("orders").unwrap(), "1", "tea").await;
     settled(&first).await;
-    let followers = first.followers().await;
+    let followers = first.status().await;
     assert!(followers.iter().all(|it| it.phase == Phase::Standby));
 
-    assert!(second.leave().await.is_clean());
+    assert!(second.stop().await.is_clean());
     place(&first.application("orders").unwrap(), "2", "tea").await;
     settled(&first).await;
-    until("it is well again", async || first.status().await.is_well()).await;
+    until("it is well again", async || {
+        first.cluster_status().await.is_well()
+    })
+    .await;
     answered_once(first.open_system(), &infrastructure, 2).await;
 }
 
@@ -299,41 +314,9 @@ async fn a_unit_that_only_some_nodes_know_is_with_one_of_them(home: Place) {
         !spread(&new).await.contains_key(&None)
     })
     .await;
-    assert!(old.leave().await.is_clean());
+    assert!(old.stop().await.is_clean());
     until_spread(&new, &["new"]).await;
     answered_once(new.open_system(), &home.open().await, 1).await;
-}
-
-/// An operator's act applies on any node that holds the follower, and all nodes report it.
-async fn a_follower_is_paused_and_resumed_from_any_node(home: Place) {
-    let (one, two) = (
-        join(&home.open().await, "one").await,
-        join(&home.open().await, "two").await,
-    );
-    until_spread(&one, &["one", "two"]).await;
-    let orders = one.application("orders").unwrap();
-    place(&orders, "1", "tea").await;
-    settled(&one).await;
-    for node in [&one, &two] {
-        let operator = node.operator("stock", "reservations").unwrap();
-        assert!(operator.pause("stocktaking").await.unwrap());
-        let position = place(&orders, node.node(), "tea").await;
-        for node in [&one, &two] {
-            let waited = node.wait_for("orders", position, PATIENCE).await;
-            let error = waited.unwrap_err();
-            assert!(error.to_string().contains("stocktaking"), "{error}");
-            until("the pause is reported", async || {
-                let followers = node.status().await.followers;
-                let mut paused = followers.iter().filter(|it| it.phase == Phase::Paused);
-                paused.any(|it| &*it.follower == "reservations")
-            })
-            .await;
-        }
-        assert!(operator.resume().await.unwrap());
-        settled(&one).await;
-        settled(&two).await;
-    }
-    answered_once(one.open_system(), &home.open().await, 3).await;
 }
 
 /// A view in a database is kept by one node for all, a view in memory by each node for itself.
@@ -359,17 +342,37 @@ async fn views_are_waited_for_on_every_node(home: Place) {
         place(&orders, &placed.to_string(), "tea").await;
         let head = orders.head().await.unwrap().position().unwrap();
         for (node, view, counted) in &nodes {
-            node.wait_for_view("placed", head, PATIENCE).await.unwrap();
-            node.wait_for_view("counted", head, PATIENCE).await.unwrap();
+            node.wait(Goal::shown_by("placed", head), PATIENCE)
+                .await
+                .unwrap();
+            node.wait(Goal::shown_by("counted", head), PATIENCE)
+                .await
+                .unwrap();
             let rows = view.count().await;
             assert_eq!((rows, counted.read(|count| *count)), (placed, placed));
         }
     }
-    let status = nodes[1].0.status().await;
+    let status = nodes[1].0.cluster_status().await;
     assert_eq!(status.units.len(), UNITS + 1, "{status}");
     for (node, ..) in &nodes {
-        assert!(node.leave().await.is_clean());
+        assert!(node.stop().await.is_clean());
     }
+}
+
+/// Returns the checkpoint and the holder of the view that is behind.
+fn view_behind(error: &WaitError) -> (Option<Position>, Option<Holder>) {
+    let WaitError::Timeout { behind, .. } = error else {
+        panic!("another error: {error}");
+    };
+    let [
+        Behind::View {
+            checkpoint, holder, ..
+        },
+    ] = &behind[..]
+    else {
+        panic!("not a view: {error}");
+    };
+    (*checkpoint, holder.clone())
 }
 
 /// When waiting for a view times out, every node reports the view's recorded checkpoint, the node
@@ -389,25 +392,20 @@ async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
     let head = orders.head().await.unwrap().position().unwrap();
     let beyond = Position::new(1_000).unwrap();
     for (node, _) in &nodes {
-        node.wait_for_view("placed", head, PATIENCE).await.unwrap();
+        node.wait(Goal::shown_by("placed", head), PATIENCE)
+            .await
+            .unwrap();
         settled(node).await;
         until("the node knows the leases", async || {
-            let waited = node.wait_for_view("placed", beyond, Duration::from_millis(1));
-            let Err(ViewWaitError::Timeout { holder, .. }) = waited.await else {
-                panic!("another error");
-            };
+            let waited = node.wait(Goal::shown_by("placed", beyond), Duration::from_millis(1));
+            let (_, holder) = view_behind(&waited.await.unwrap_err());
             holder.unwrap().node.is_some()
         })
         .await;
-        let units = node.status().await.units;
-        let waited = node.wait_for_view("placed", beyond, Duration::from_millis(100));
+        let units = node.cluster_status().await.units;
+        let waited = node.wait(Goal::shown_by("placed", beyond), Duration::from_millis(100));
         let error = waited.await.unwrap_err();
-        let ViewWaitError::Timeout {
-            checkpoint, holder, ..
-        } = &error
-        else {
-            panic!("another error: {error}");
-        };
+        let (checkpoint, holder) = view_behind(&error);
         let mut views = units.iter();
         let unit = views
             .find(|it| matches!(it.unit, Unit::View { .. }))
@@ -435,7 +433,7 @@ async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
         assert!(text.contains(&has), "{text}");
     }
     for (node, _) in &nodes {
-        assert!(node.leave().await.is_clean());
+        assert!(node.stop().await.is_clean());
     }
 }
 
@@ -451,22 +449,23 @@ async fn units_are_leased_in_the_stores_of_their_applications() {
     let one = join(&infrastructure, "one").await;
     let two = join(&infrastructure, "two").await;
     until("each unit has a holder", async || {
-        let status = one.status().await;
+        let status = one.cluster_status().await;
         status.nodes.len() == 2 && status.units.iter().all(|it| it.node.is_some())
     })
     .await;
     // The stock's leases do not affect those of the orders.
     stock_store.set(Leasing::Unavailable);
     until("the failure is reported", async || {
-        !one.status().await.failures.is_empty()
+        !one.cluster_status().await.failures.is_empty()
     })
     .await;
     place(&one.application("orders").unwrap(), "1", "nothing").await;
-    one.wait_for_follower(
-        "orders",
-        "deadlines",
-        "orders",
-        orders_head(&one).await,
+    one.wait(
+        Goal::processed_by(
+            FollowerPath::new("orders", "deadlines"),
+            "orders",
+            orders_head(&one).await,
+        ),
         PATIENCE,
     )
     .await
@@ -491,9 +490,9 @@ async fn a_node_without_time_to_drain_leaves_no_lease_behind(home: Place) {
         .unwrap();
     until_spread(&node, &["one"]).await;
     assert_eq!(node.node(), "one");
-    node.leave().await;
+    node.stop().await;
     until("no node is alive", async || {
-        let status = node.status().await;
+        let status = node.cluster_status().await;
         status.nodes.is_empty() && status.units.iter().all(|it| it.node.is_none())
     })
     .await;
@@ -507,7 +506,6 @@ in_places!(
         a_name_is_refused_while_its_node_lives,
         a_dropped_node_is_replaced_when_its_leases_end,
         a_unit_that_only_some_nodes_know_is_with_one_of_them,
-        a_follower_is_paused_and_resumed_from_any_node,
         a_node_without_time_to_drain_leaves_no_lease_behind,
     )
 );

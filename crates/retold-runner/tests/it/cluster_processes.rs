@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use retold::prelude::*;
 use retold::runner::Cluster;
+use retold::system::Runner;
 
 use crate::child_process::ChildProcess;
-use crate::nodes::{TIME_TO_LIVE, answered_once, join, options, settled, until_spread};
+use crate::nodes::{TIME_TO_LIVE, answered_once, join, options, until_spread};
 use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places, open};
-use crate::shop::{Order, Placed, place, shop};
+use crate::shop::{Order, Placed, place, settled, shop};
 
 /// Passes the store to a child; absent in the parent.
 const URL: &str = "RETOLD_RUNNER_NODE_OF";

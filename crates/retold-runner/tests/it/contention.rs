@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use retold::prelude::*;
 use retold::recording::BoxFuture;
 use retold::runner::MultiThread;
-use retold::system::{Context, Follower, System};
+use retold::system::{Context, Follower, Goal, Runner, System};
 
 use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
 use crate::patience::PATIENCE;
@@ -81,13 +81,19 @@ async fn followers_of_one_aggregate_decide_a_few_times_each() {
         let bell = runner.application("bell").unwrap();
         let rung = bell.decide((), |(): &()| Rung {}).await.unwrap();
         let first = rung.position().unwrap();
-        runner.wait_for("bell", first, PATIENCE).await.unwrap();
+        runner
+            .wait(Goal::processed("bell", first), PATIENCE)
+            .await
+            .unwrap();
         // All have started. They process the second event at the same time.
         let decisions = DECISIONS.swap(0, Ordering::Relaxed);
         let before = appends.swap(0, Ordering::Relaxed);
         let rung = bell.decide((), |(): &()| Rung {}).await.unwrap();
         let position = rung.position().unwrap();
-        runner.wait_for("bell", position, PATIENCE).await.unwrap();
+        runner
+            .wait(Goal::processed("bell", position), PATIENCE)
+            .await
+            .unwrap();
         let decisions = [decisions, DECISIONS.swap(0, Ordering::Relaxed)];
         let appends = [before, appends.load(Ordering::Relaxed)];
         let text = format!("{followers} followers: {decisions:?} decisions, {appends:?} appends");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use retold::runner::MultiThread;
+use retold::system::Runner;
 use tracing::span;
 
 use crate::shop::{memory, place, settled, shop};

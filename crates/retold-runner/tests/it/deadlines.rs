@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retold::domain::ManualClock;
 use retold::runner::{MultiThread, MultiThreadOptions};
-use retold::system::Deadline;
+use retold::system::{Deadline, Runner};
 
 use crate::patience::until;
 use crate::place::{Place, in_places};

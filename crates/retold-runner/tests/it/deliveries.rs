@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use retold::application::Logged;
 use retold::runner::{Cluster, ClusterOptions, ClusterOverview, MultiThread, MultiThreadOptions};
 use retold::system::{
-    Delivery, FindingKind, Infrastructure, OutboxStatus, Phase, SingleThread, System,
+    Delivery, FindingKind, Infrastructure, OutboxStatus, Phase, Runner, SingleThread, System,
 };
 
 use crate::child_process::ChildProcess;
@@ -99,12 +99,12 @@ async fn each_event_is_delivered_once_as_nodes_join_and_leave(home: Place) {
         if let Some(drainer) = drainer()
             && nodes.len() > 2
         {
-            assert!(nodes.remove(drainer).leave().await.is_clean());
+            assert!(nodes.remove(drainer).stop().await.is_clean());
         }
     }
     outside.until_received(placed).await;
     for node in &nodes {
-        assert!(node.leave().await.is_clean());
+        assert!(node.stop().await.is_clean());
     }
     let all: Vec<u64> = (1..=placed as u64).collect();
     assert_eq!(outside.received(), all);
@@ -155,12 +155,12 @@ async fn another_node_takes_over_after_one_died(home: Place) {
     outside.until_received(4).await;
     assert_eq!(outside.received(), [1, 2, 2, 3]);
     until("it is well", async || next.outboxes()[0].is_well()).await;
-    let units = next.status().await.units;
+    let units = next.cluster_status().await.units;
     let mut outboxes = units
         .iter()
         .filter(|it| it.unit.to_string() == "orders, outbox mail");
     assert_eq!(outboxes.next().unwrap().node.as_deref(), Some("next"));
-    assert!(next.leave().await.is_clean());
+    assert!(next.stop().await.is_clean());
 }
 
 /// Returns which of these runners drains the outbox.
@@ -227,7 +227,7 @@ async fn each_event_is_delivered_once_as_runners_start_and_stop(home: Place) {
         node.outboxes()[0].phase == Phase::CaughtUp
     })
     .await;
-    assert!(node.leave().await.is_clean());
+    assert!(node.stop().await.is_clean());
     let all: Vec<u64> = (1..=placed as u64).collect();
     assert_eq!(outside.received(), all);
 }

@@ -8,7 +8,7 @@ use retold::projection::{OnPoison, Projection, ViewStore};
 use retold::recording::MemoryStore;
 use retold::runner::{Cluster, ClusterOverview};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::{Delivery, Finding, FindingKind, Infrastructure, Trouble};
+use retold::system::{Delivery, Finding, FindingKind, Infrastructure, Runner, Trouble};
 
 use crate::health::schedule;
 use crate::nodes::options;
@@ -103,7 +103,7 @@ async fn problems_of_a_unit_are_seen_from_every_node() {
     for node in &nodes {
         until("everything is found", async || {
             let findings = node.health().await.findings;
-            let status = node.status().await;
+            let status = node.cluster_status().await;
             KINDS.iter().all(|it| {
                 let shown = status.units.iter().filter_map(|it| it.finding.clone());
                 let shown: Vec<_> = shown.collect();
@@ -114,7 +114,7 @@ async fn problems_of_a_unit_are_seen_from_every_node() {
         let health = node.health().await;
         assert!(health.is_ready(), "{health}");
         until("each names its node", async || {
-            let units = node.status().await.units;
+            let units = node.cluster_status().await.units;
             let found = units
                 .iter()
                 .filter_map(|it| it.node.as_ref().zip(it.finding.as_ref()));
@@ -161,7 +161,7 @@ async fn problems_of_a_unit_are_seen_from_every_node() {
     );
     // When a node leaves, its findings disappear.
     for node in &nodes {
-        node.leave().await;
+        node.stop().await;
     }
     let overview = ClusterOverview::read_all(&*store).await.unwrap();
     assert!(
@@ -201,5 +201,5 @@ async fn problems_of_a_unit_are_seen_from_every_node() {
     let node = Cluster::join(&system, &infrastructure, "one", options());
     let node = node.await.unwrap();
     until("they are taken", async || retired().await.is_empty()).await;
-    node.leave().await;
+    node.stop().await;
 }

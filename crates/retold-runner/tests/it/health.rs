@@ -11,8 +11,8 @@ use retold::projection::{MemoryView, Projection, ViewStore};
 use retold::recording::{Append, LogId, MemoryStore, NewEvent, Origin};
 use retold::runner::{Cluster, MultiThread, MultiThreadOptions};
 use retold::system::{
-    Context, Finding, FindingKind, Follower, Health, Infrastructure, OnFailure, Outbox,
-    SingleThread, System, Trouble,
+    Context, Finding, FindingKind, Follower, Goal, Health, Infrastructure, OnFailure, Outbox,
+    Runner, System, Trouble,
 };
 use tracing::field::{Field, Visit};
 use tracing::{Event as TracingEvent, Level, Metadata, Subscriber, span};
@@ -20,6 +20,7 @@ use tracing::{Event as TracingEvent, Level, Metadata, Subscriber, span};
 use crate::faulty::{Faults, FaultyStore};
 use crate::nodes::options;
 use crate::patience::{PATIENCE, until};
+use crate::runners::{Setting, on_every_runner};
 use crate::shop::{Order, Placed, Stock, memory, one_way, place, reservations};
 
 async fn refuse(_: &Placed, _: &mut Context) -> retold::Result<()> {
@@ -93,34 +94,29 @@ fn check_broken(health: &Health) {
     );
 }
 
-#[tokio::test]
-async fn everything_that_stopped_is_a_finding() {
+async fn everything_that_stopped_is_a_finding(setting: Setting) {
     static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-    let infrastructure = memory().view(broken_view(&ATTEMPTS));
-    let runner = MultiThread::start(&broken_shop(), &infrastructure)
-        .await
-        .unwrap();
-    assert!(runner.health().await.is_well());
-    place(&runner.application("orders").unwrap(), "1", "tea").await;
-    until("all have stopped", async || {
-        runner.health().await.findings.len() == 3
-    })
-    .await;
-    check_broken(&runner.health().await);
-    runner.stop().await;
+    let with_view = |it: Infrastructure| it.view(broken_view(&ATTEMPTS));
+    let work = MultiThreadOptions::new();
+    let runners = setting.start_with(&broken_shop(), with_view, work).await;
+    for runner in runners.iter() {
+        until("all is well", async || runner.health().await.is_well()).await;
+    }
+    place(&runners.first().application("orders").unwrap(), "1", "tea").await;
+    for runner in runners.iter() {
+        until("all have stopped", async || {
+            runner.health().await.findings.len() == 3
+        })
+        .await;
+        check_broken(&runner.health().await);
+    }
+    runners.stop().await;
 }
 
-#[tokio::test]
-async fn everything_that_stopped_on_a_single_thread_is_a_finding() {
-    static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-    let infrastructure = memory().view(broken_view(&ATTEMPTS));
-    let runner = SingleThread::start(&broken_shop(), &infrastructure)
-        .await
-        .unwrap();
-    assert!(runner.health().await.is_well());
-    place(&runner.application("orders").unwrap(), "1", "tea").await;
-    check_broken(&runner.health().await);
-}
+on_every_runner!(
+    [memory, sqlite, postgres],
+    (everything_that_stopped_is_a_finding,)
+);
 
 /// Each node reports the recorded problems of the followers, whichever node holds them.
 #[tokio::test]
@@ -138,16 +134,16 @@ async fn recorded_problems_are_findings_on_each_node() {
                 && finding(&health, FindingKind::Follower, Trouble::Paused).is_some()
         })
         .await;
-        assert!(!node.status().await.is_well());
+        assert!(!node.cluster_status().await.is_well());
         assert!(
-            node.status()
+            node.cluster_status()
                 .await
                 .to_string()
                 .contains("stock/stopping is paused")
         );
     }
-    one.leave().await;
-    two.leave().await;
+    one.stop().await;
+    two.stop().await;
 }
 
 #[tokio::test]
@@ -165,7 +161,7 @@ async fn a_view_of_another_log_is_a_finding_on_a_node() {
     let first = MultiThread::start(&system, &over_a_log()).await.unwrap();
     let position = place(&first.application("orders").unwrap(), "1", "tea").await;
     first
-        .wait_for_view("placed", position, PATIENCE)
+        .wait(Goal::shown_by("placed", position), PATIENCE)
         .await
         .unwrap();
     first.stop().await;
@@ -177,7 +173,7 @@ async fn a_view_of_another_log_is_a_finding_on_a_node() {
     .await;
     let health = other.health().await;
     assert!(health.to_string().contains("has diverged"), "{health}");
-    other.leave().await;
+    other.stop().await;
 }
 
 async fn join_with(system: &System, infrastructure: &Infrastructure) -> Cluster {
@@ -264,7 +260,10 @@ async fn a_stop_is_reported_once_however_often_it_is_retried() {
         .await
         .unwrap();
     let position = place(&runner.application("orders").unwrap(), "1", "tea").await;
-    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    runner
+        .wait(Goal::processed("orders", position), PATIENCE)
+        .await
+        .unwrap();
     runner.stop().await;
 
     let (lines, ()) = reported(async {

@@ -14,6 +14,7 @@ mod patience;
 mod shop;
 
 mod place;
+mod runners;
 
 mod beginning;
 mod cluster;
@@ -23,6 +24,7 @@ mod contention;
 mod conversation;
 mod deadlines;
 mod deliveries;
+mod each_runner;
 mod failing;
 mod findings;
 mod following;
@@ -36,6 +38,5 @@ mod sharing;
 mod slow_policies;
 mod slow_views;
 mod stopping;
-mod views;
 mod waiting;
 mod waiting_rounds;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use retold::prelude::*;
 use retold::recording::MemoryStore;
 use retold::runner::{Cluster, UnitStatus};
-use retold::system::{Context, Follower, Infrastructure, Phase, System, Trouble};
+use retold::system::{Context, Follower, Goal, Infrastructure, Phase, Runner, System, Trouble};
 
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{options, retells, until_spread};
@@ -62,7 +62,7 @@ async fn hurry(orders: &Application, order: &str) {
 }
 
 async fn unit(seen_from: &Cluster) -> UnitStatus {
-    let units = seen_from.status().await.units;
+    let units = seen_from.cluster_status().await.units;
     let mut units = units.into_iter();
     let found = units.find(|it| it.unit.to_string() == "stock/reservations");
     found.unwrap()
@@ -85,7 +85,9 @@ async fn reserved_for(stock: &Application) -> Vec<String> {
 async fn settled(node: &Cluster) -> Vec<String> {
     let orders = node.application("orders").unwrap();
     let head = orders.head().await.unwrap().position().unwrap();
-    node.wait_for("orders", head, PATIENCE).await.unwrap();
+    node.wait(Goal::processed("orders", head), PATIENCE)
+        .await
+        .unwrap();
     reserved_for(&node.application("stock").unwrap()).await
 }
 
@@ -135,10 +137,10 @@ async fn a_unit_that_is_held_comes_to_a_node_that_knows_the_event(home: Place) {
 
     // It stays where it is, although it belongs on the old node, while more events of both kinds
     // arrive.
-    let begun = old.status().await.now.unwrap();
+    let begun = old.cluster_status().await.now.unwrap();
     let mut count = 1;
     until("many lives of leases pass", async || {
-        let now = old.status().await.now.unwrap();
+        let now = old.cluster_status().await.now.unwrap();
         let lives = (now.as_micros() - begun.as_micros()) / TIME_TO_LIVE.as_micros() as i64;
         let held = unit(&old).await;
         assert_eq!(held.node.as_deref(), Some(NEW), "{held:?}");
@@ -158,12 +160,12 @@ async fn a_unit_that_is_held_comes_to_a_node_that_knows_the_event(home: Place) {
     assert_eq!(unit(&old).await.term, taken.term);
 
     // The last old node leaves: the new one has everything, and nothing was lost or duplicated.
-    assert!(old.leave().await.is_clean());
+    assert!(old.stop().await.is_clean());
     until_spread(&new, &[NEW]).await;
     hurry(&new_orders, "last").await;
     expected.push("last".into());
     assert_eq!(settled(&new).await, expected);
-    assert!(new.leave().await.is_clean());
+    assert!(new.stop().await.is_clean());
     retells(&new_system, &home.open().await).await;
 }
 
@@ -197,7 +199,7 @@ async fn a_second_old_node_gives_up_a_unit_that_holds() {
         node.is_some_and(|node| node.starts_with("old"))
     })
     .await;
-    let holds = async |node: &Cluster| node.followers().await[0].phase == Phase::Holding;
+    let holds = async |node: &Cluster| node.status().await[0].phase == Phase::Holding;
     hurry(&new.application("orders").unwrap(), "1").await;
     let first = usize::from(unit(&old[0]).await.node.as_deref() == Some("old-2"));
     until("the second one holds", async || {
@@ -210,7 +212,7 @@ async fn a_second_old_node_gives_up_a_unit_that_holds() {
     until_at(&old[0], NEW).await;
     assert_eq!(settled(&new).await, ["1"]);
     for node in old.iter().chain([&new]) {
-        assert!(node.leave().await.is_clean());
+        assert!(node.stop().await.is_clean());
     }
     retells(&new_system, &infrastructure()).await;
 }

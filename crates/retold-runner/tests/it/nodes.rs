@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::Position;
 use retold::retelling::{retell, retell_whole};
 use retold::runner::{Cluster, ClusterOptions};
 use retold::system::{Infrastructure, OpenSystem, Opening, System};
@@ -29,7 +28,7 @@ pub(crate) async fn join(infrastructure: &Infrastructure, node: &str) -> Cluster
 
 /// Returns how many units each living node holds; `None` for units without a holder.
 pub(crate) async fn spread(node: &Cluster) -> BTreeMap<Option<String>, usize> {
-    let status = node.status().await;
+    let status = node.cluster_status().await;
     let mut spread = BTreeMap::new();
     for node in &status.nodes {
         spread.insert(Some(node.name.to_string()), 0);
@@ -56,17 +55,9 @@ pub(crate) async fn until_spread(seen_from: &Cluster, nodes: &[&str]) {
     )
     .await;
     if waited.is_err() {
-        let status = seen_from.status().await;
+        let status = seen_from.cluster_status().await;
         panic!("units are not spread over {nodes:?}: {status}");
     }
-}
-
-/// Waits until everything that the orders have caused is processed, as seen from this node.
-pub(crate) async fn settled(node: &Cluster) {
-    let orders = node.application("orders").unwrap();
-    let head: Position = orders.head().await.unwrap().position().unwrap();
-    let caused = node.wait_for_all_caused("orders", head, PATIENCE);
-    caused.await.unwrap();
 }
 
 /// Checks that each order of the shop was processed once, and retells the logs.

@@ -10,12 +10,15 @@ use retold::projection::{MemoryView, Projection};
 use retold::recording::{MemoryStore, Store};
 use retold::runner::limits::PRESENCE_INTERVAL;
 use retold::runner::{Cluster, ClusterOverview, MultiThread, UnitOverview};
-use retold::system::{Context, Follower, Infrastructure, Phase, SingleThread, System, Trouble};
+use retold::system::{
+    Context, Follower, FollowerPath, Goal, Infrastructure, Phase, Runner, SingleThread, System,
+    Trouble,
+};
 
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{TIME_TO_LIVE, join, options, until_spread};
 use crate::patience::{PATIENCE, until, until_phase};
-use crate::shop::{Order, Placed, Stock, memory, one_way, place, reservations, reserve, shop};
+use crate::shop::{Order, Placed, Stock, memory, one_way, place, reservations, reserve};
 
 static IS_BROKEN: AtomicBool = AtomicBool::new(true);
 
@@ -47,7 +50,7 @@ async fn a_failure_is_seen_from_every_process() {
     place(&two.application("orders").unwrap(), "1", "tea").await;
     for node in [&one, &two] {
         until("the failure is seen", async || {
-            let status = node.status().await;
+            let status = node.cluster_status().await;
             let mut errors = status.units.iter().filter_map(|it| it.last_error.as_ref());
             errors.any(|(_, text)| text.contains("nothing is left"))
         })
@@ -71,13 +74,13 @@ async fn a_failure_is_seen_from_every_process() {
     let node = follower.node.as_ref().unwrap();
     assert!(error.starts_with(&format!("{node}: ")), "{error}");
     assert!(*at <= cluster.now);
-    let text = one.status().await.to_string();
+    let text = one.cluster_status().await.to_string();
     assert!(text.contains("nothing is left"), "{text}");
 
     // A node that has left is no longer a node, and holds nothing.
     IS_BROKEN.store(false, Ordering::SeqCst);
-    one.leave().await;
-    two.leave().await;
+    one.stop().await;
+    two.stop().await;
     let clusters = ClusterOverview::read_all(&*store).await.unwrap();
     assert!(clusters[0].nodes.is_empty());
     assert!(clusters[0].units.iter().all(|it| it.node.is_none()));
@@ -87,17 +90,6 @@ async fn a_failure_is_seen_from_every_process() {
 async fn nothing_is_seen_of_a_store_without_clusters() {
     let store = MemoryStore::new();
     assert_eq!(ClusterOverview::read_all(&store).await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn a_node_is_live_and_ready_until_it_leaves() {
-    let node = join(&memory(), "one").await;
-    let health = node.health().await;
-    assert!(health.is_live() && health.is_ready(), "{health:?}");
-    node.leave().await;
-    let health = node.health().await;
-    assert!(health.is_live() && !health.is_ready(), "{health:?}");
-    assert_eq!(health.not_ready.as_deref(), Some("the node is leaving"));
 }
 
 /// A restart would not help: the store is at fault.
@@ -117,16 +109,6 @@ async fn a_node_without_its_store_is_live_and_not_ready() {
     assert!(reason.contains("lease is not renewed"), "{reason}");
     store.set(Leasing::Sound);
     until("the node is ready", async || node.health().await.is_ready()).await;
-}
-
-#[tokio::test]
-async fn a_runner_of_one_process_is_ready_until_it_stops() {
-    let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
-    let health = runner.health().await;
-    assert!(health.is_live() && health.is_ready(), "{health:?}");
-    runner.stop().await;
-    let health = runner.health().await;
-    assert!(health.is_live() && !health.is_ready(), "{health:?}");
 }
 
 /// Goal: the jobs of a runner in one process are visible to others until it stops. Method: read the
@@ -214,7 +196,7 @@ async fn the_jobs_of_a_single_thread_are_visible() {
     clock.advance(PRESENCE_INTERVAL);
     runner.catch_up().await.unwrap();
     assert!(ends(units().await) > second);
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
     assert_eq!(units().await, []);
 }
 
@@ -224,15 +206,20 @@ async fn a_follower_that_is_retired_while_working_is_a_finding() {
     let runner = MultiThread::start(&one_way(reservations()), &memory())
         .await
         .unwrap();
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     let orders = runner.application("orders").unwrap();
     let position = place(&orders, "1", "tea").await;
-    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    runner
+        .wait(Goal::processed("orders", position), PATIENCE)
+        .await
+        .unwrap();
     operator.retire("nothing is sold any more").await.unwrap();
     until_phase(&runner, "reservations", Phase::Retired).await;
     let position = place(&orders, "2", "tea").await;
     let halted = runner
-        .wait_for("orders", position, PATIENCE)
+        .wait(Goal::processed("orders", position), PATIENCE)
         .await
         .unwrap_err();
     assert!(
@@ -243,7 +230,10 @@ async fn a_follower_that_is_retired_while_working_is_a_finding() {
     assert_eq!(health.findings.len(), 1);
     assert_eq!(health.findings[0].trouble, Trouble::Retired);
     operator.resume().await.unwrap();
-    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    runner
+        .wait(Goal::processed("orders", position), PATIENCE)
+        .await
+        .unwrap();
     assert!(runner.health().await.is_well());
     runner.stop().await;
 }

@@ -9,11 +9,13 @@ use retold::prelude::*;
 use retold::recording::Origin;
 use retold::retelling::{retell, retell_whole};
 use retold::runner::{Cluster, MultiThread, Unit};
-use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Phase, System};
+use retold::system::{
+    FollowerOperator, FollowerPath, Goal, Infrastructure, OpenSystem, Phase, Runner, System,
+};
 
 use crate::child_process::ChildProcess;
 use crate::leasing::{Leasing, LeasingStore};
-use crate::nodes::{options, settled as settled_on, until_spread};
+use crate::nodes::{options, until_spread};
 use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places};
 use crate::shop::{
@@ -123,12 +125,15 @@ async fn partitions_work_in_parallel_and_are_split_again_while_they_work() {
         settled(&runner).await;
         // A pipeline that now has no partition is not behind either.
         until("no follower is behind", async || {
-            !runner.is_overloaded(0).await
+            runner.lag().await.events == 0
         })
         .await;
     }
     let head = orders.head().await.unwrap().position().unwrap();
-    let waited = runner.wait_for_follower("stock", "reservations", "orders", head, PATIENCE);
+    let waited = runner.wait(
+        Goal::processed_by(FollowerPath::new("stock", "reservations"), "orders", head),
+        PATIENCE,
+    );
     waited.await.unwrap();
     assert_eq!(runner.lag().await.events, 0);
     assert!(runner.status().await.iter().all(|it| it.is_well()));
@@ -175,11 +180,11 @@ async fn partitions_are_spread_over_nodes_and_move() {
     let two = join(&system, &infrastructure, "two").await;
     let three = join(&system, &infrastructure, "three").await;
     until_spread(&one, &["one", "three", "two"]).await;
-    let status = one.status().await;
+    let status = one.cluster_status().await;
     let has_partition = |it: &&retold::runner::UnitStatus| {
         matches!(
             &it.unit,
-            Unit::Follower { follower, pipeline: Some(_), .. } if &**follower == "reservations"
+            Unit::Follower { follower, pipeline: Some(_) } if follower.follower() == "reservations"
         )
     };
     let partitions: Vec<_> = status.units.iter().filter(has_partition).collect();
@@ -195,20 +200,20 @@ async fn partitions_are_spread_over_nodes_and_move() {
     place_some(&orders, 0..40).await;
     // Every node can wait for all partitions, wherever they are.
     for node in [&one, &two, &three] {
-        settled_on(node).await;
+        settled(node).await;
     }
     // The node dies with its partitions, in the middle of the work.
     let placing = place_some(&orders, 40..80);
     let dying = async { drop(three) };
     tokio::join!(placing, dying, repartition(one.open_system(), 6));
-    settled_on(&two).await;
+    settled(&two).await;
     until_spread(&two, &["one", "two"]).await;
     repartition(one.open_system(), 4).await;
     place_some(&orders, 80..100).await;
-    assert!(one.leave().await.is_clean());
-    settled_on(&two).await;
+    assert!(one.stop().await.is_clean());
+    settled(&two).await;
     until("no follower is behind", async || {
-        !two.is_overloaded(0).await
+        two.lag().await.events == 0
     })
     .await;
     answered_once(two.open_system(), 100).await;
@@ -234,7 +239,9 @@ async fn nodes_that_all_believe_they_hold_a_partition_record_nothing_twice() {
         }
     });
     let head = orders.head().await.unwrap().position().unwrap();
-    let waited = nodes[2].wait_for("orders", head, PATIENCE).await;
+    let waited = nodes[2]
+        .wait(Goal::processed("orders", head), PATIENCE)
+        .await;
     waited.unwrap();
     answered_once(open, 60).await;
 }
@@ -285,7 +292,7 @@ async fn killed_processes_process_each_event_of_a_partition_once(place: Place) {
         drop(doomed);
         place_some(&orders, first + 10..first + 20).await;
         repartition(open, partitions).await;
-        settled_on(&home).await;
+        settled(&home).await;
     }
     answered_once(home.open_system(), KILLS * 20).await;
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use retold::runner::MultiThread;
-use retold::system::{FollowerStatus, Phase};
+use retold::system::{FollowerStatus, Phase, Runner};
 
 /// How long a test waits for an event that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,14 +29,14 @@ pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     in_time(what, holds).await;
 }
 
-pub(crate) async fn status_of(runner: &MultiThread, follower: &str) -> FollowerStatus {
+pub(crate) async fn status_of(runner: &dyn Runner, follower: &str) -> FollowerStatus {
     let statuses = runner.status().await;
     let mut statuses = statuses.into_iter();
     statuses.find(|it| &*it.follower == follower).unwrap()
 }
 
 /// Waits until a follower is in this phase.
-pub(crate) async fn until_phase(runner: &MultiThread, follower: &str, phase: Phase) {
+pub(crate) async fn until_phase(runner: &dyn Runner, follower: &str, phase: Phase) {
     let what = format!("{follower} is {phase:?}");
     until(&what, async || {
         status_of(runner, follower).await.phase == phase

@@ -4,6 +4,7 @@
 use std::env;
 
 use retold::runner::MultiThread;
+use retold::system::{Goal, Runner};
 
 use crate::child_process::ChildProcess;
 use crate::patience::{PATIENCE, until};
@@ -75,7 +76,9 @@ async fn killed_processes_process_each_event_once(home: Place) {
     }
     assert_eq!(count(&stock, "Reserved").await, placed);
     let head = orders.head().await.unwrap().position().unwrap();
-    late.wait_for("orders", head, PATIENCE).await.unwrap();
+    late.wait(Goal::processed("orders", head), PATIENCE)
+        .await
+        .unwrap();
     // The steady process may still record only its checkpoint.
     drop(steady);
     assert_retold([&late]).await;

@@ -16,8 +16,8 @@ use retold::recording::{Checkpoint, MemoryStore, Store};
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::sqlite::rusqlite::Connection;
 use retold::system::{
-    Context, Deadline, FindingKind, Follower, Infrastructure, Outbox, Phase, StartingCheckpoint,
-    System,
+    Context, Deadline, FindingKind, Follower, FollowerPath, Infrastructure, Outbox, Phase, Runner,
+    StartingCheckpoint, System,
 };
 use rusqlite::backup::Backup;
 use tokio::task::block_in_place;
@@ -369,10 +369,8 @@ async fn every_reader_reports_a_restored_log(mut log: Orders) {
     let orders = runner.application("orders").unwrap();
     let id = orders.log_id().await.unwrap().unwrap();
     let from = StartingCheckpoint::new("orders", id, Some(both_know));
-    runner
-        .reset("stock", "reservations", &[from])
-        .await
-        .unwrap();
+    let operator = runner.operator(&FollowerPath::new("stock", "reservations"));
+    operator.unwrap().reset(&[from]).await.unwrap();
     until("the follower has continued", async || {
         reserved(&stock_there).await.len() == before.len() + 15
     })

@@ -2,6 +2,7 @@
 
 use retold::retelling::{retell, retell_whole};
 use retold::runner::MultiThread;
+use retold::system::Runner;
 
 use crate::shop::{assert_retold, memory, place, settled, shop};
 

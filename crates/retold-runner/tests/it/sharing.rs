@@ -1,7 +1,7 @@
 //! Two runners of one system on one store, each with its own handles.
 
 use retold::runner::MultiThread;
-use retold::system::Phase;
+use retold::system::{Goal, Phase, Runner};
 
 use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places};
@@ -92,7 +92,7 @@ async fn the_standby_takes_over(home: Place) {
         let position = place(&orders, &placed.to_string(), "tea").await;
         placed += 1;
         runners[0]
-            .wait_for("orders", position, PATIENCE)
+            .wait(Goal::processed("orders", position), PATIENCE)
             .await
             .unwrap();
         assert!(placed < 10_000, "neither stands by");
@@ -103,7 +103,10 @@ async fn the_standby_takes_over(home: Place) {
 
     let position = place(&orders, "last", "tea").await;
     let runner = &runners[standby];
-    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    runner
+        .wait(Goal::processed("orders", position), PATIENCE)
+        .await
+        .unwrap();
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await.len(), placed + 1);
     until("the status shows that this one works", async || {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use retold::prelude::*;
 use retold::recording::{LogRead, MemoryStore, PageEnd, Position, StoredEvent};
 use retold::retelling::{retell, retell_whole};
-use retold::runner::MultiThread;
-use retold::system::{Context, Deadline, Follower, Infrastructure, System};
+use retold::system::{Context, Deadline, Follower, Goal, Infrastructure, Runner, System};
 
 use crate::patience::PATIENCE;
 
@@ -189,16 +188,18 @@ pub(crate) async fn reserved(app: &Application) -> Vec<String> {
 }
 
 /// Waits until everything in the log of the orders and all its effects are processed.
-pub(crate) async fn settled(runner: &MultiThread) {
+pub(crate) async fn settled(runner: &dyn Runner) {
     let orders = runner.application("orders").unwrap();
     let head = orders.head().await.unwrap().position().unwrap();
-    let caused = runner.wait_for_all_caused("orders", head, PATIENCE);
+    let caused = runner.wait(Goal::caused_by("orders", head), PATIENCE);
     caused.await.unwrap();
 }
 
 /// Stops the runners, of which there may be several on one store, and retells their records,
 /// follower by follower and as a whole.
-pub(crate) async fn assert_retold<'r>(runners: impl IntoIterator<Item = &'r MultiThread>) {
+pub(crate) async fn assert_retold<'r, R: Runner + ?Sized + 'r>(
+    runners: impl IntoIterator<Item = &'r R>,
+) {
     let mut open = None;
     for runner in runners {
         runner.stop().await;

@@ -9,7 +9,7 @@ use retold::application::Logged;
 use retold::prelude::*;
 use retold::recording::{BoxFuture, Invalid, Position};
 use retold::runner::{Cluster, MultiThread};
-use retold::system::{Context, Follower, OnFailure, Phase, System, Trouble};
+use retold::system::{Context, Follower, FollowerPath, OnFailure, Phase, Runner, System, Trouble};
 
 use crate::faulty::{Behaviour, Call, Fate, FaultyStore, take};
 use crate::nodes::options;
@@ -57,7 +57,9 @@ async fn a_policy_that_does_not_return_stops_its_follower_at_its_limit() {
             place(&orders, order, item).await;
         }
         until_phase(&runner, "reservations", Phase::Paused).await;
-        let operator = runner.operator("stock", "reservations").unwrap();
+        let operator = runner
+            .operator(&FollowerPath::new("stock", "reservations"))
+            .unwrap();
         let paused = operator.record().await.unwrap().paused.unwrap();
         assert!(
             paused.contains("did not return within its limit of 500ms"),
@@ -82,7 +84,9 @@ async fn an_event_whose_policy_does_not_return_is_parked() {
     place(&orders, "2", "tea").await;
     settled(&runner).await;
     assert_eq!(reserved(&runner.application("stock").unwrap()).await, ["2"]);
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     let parked = operator.parked().await.unwrap();
     let failure = parked[0].failure.as_ref().unwrap();
     assert!(failure.contains("did not return"), "{failure}");
@@ -113,7 +117,9 @@ async fn operators_act_while_a_policy_runs() {
     assert!(!running.is_late(), "{running}");
     assert_eq!(status.parked, 1);
 
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     let log = orders.log_id().await.unwrap().unwrap();
     operator.skip(log, broken, "it is broken").await.unwrap();
     until("the skip is noticed", async || {
@@ -147,24 +153,24 @@ async fn a_policy_that_blocks_its_thread_is_reported() {
         .unwrap();
     place(&node.application("orders").unwrap(), "1", "tea").await;
     until("it is noticed", async || {
-        let status = node.followers().await.remove(0);
+        let status = node.status().await.remove(0);
         let late = status.late_policy();
         late.is_some_and(|it| it.blocks_for.is_some()) && !status.is_well()
     })
     .await;
     until("it is reported", async || {
-        let status = node.followers().await.remove(0);
+        let status = node.status().await.remove(0);
         let error = status.last_error;
         error.is_some_and(|(_, error)| error.contains("blocks its thread"))
     })
     .await;
     until("other nodes would see it", async || {
-        let units = node.status().await.units;
+        let units = node.cluster_status().await.units;
         let mut errors = units.into_iter().filter_map(|it| it.last_error);
         errors.any(|(_, error)| error.contains("blocks its thread"))
     })
     .await;
-    assert!(!node.status().await.is_well());
+    assert!(!node.cluster_status().await.is_well());
     let findings = node.health().await.findings;
     assert!(
         findings.iter().any(|it| it.trouble == Trouble::Late),
@@ -172,8 +178,8 @@ async fn a_policy_that_blocks_its_thread_is_reported() {
     );
     *MAY_RETURN.0.lock().unwrap() = true;
     MAY_RETURN.1.notify_all();
-    crate::nodes::settled(&node).await;
-    assert!(node.leave().await.is_clean());
+    crate::shop::settled(&node).await;
+    assert!(node.stop().await.is_clean());
 }
 
 /// This number of reads of an aggregate gets no response.

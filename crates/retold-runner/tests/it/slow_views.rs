@@ -8,9 +8,9 @@ use std::time::Duration;
 use retold::application::Logged;
 use retold::postgres::{self, Postgres, PostgresTables, PostgresViews};
 use retold::projection::{BoxError, MemoryView, Projection, ViewStore};
-use retold::runner::{Cluster, MultiThread, MultiThreadOptions, ViewWaitError};
+use retold::runner::{Cluster, MultiThread, MultiThreadOptions};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::{FindingKind, Trouble};
+use retold::system::{FindingKind, FollowerPath, Goal, Runner, Trouble, WaitError};
 
 use crate::nodes::options;
 use crate::patience::{PATIENCE, in_time, until};
@@ -107,10 +107,10 @@ async fn a_handler_that_blocks_its_thread_is_shown(gate: Gate, view_store: Arc<d
     assert_eq!(shown.unwrap(), None);
     assert!(!in_time("a look", handle.has_recorded(first)).await.unwrap());
     let waited = runner
-        .wait_for_view("placed", first, Duration::from_millis(1))
+        .wait(Goal::shown_by("placed", first), Duration::from_millis(1))
         .await;
     assert!(
-        matches!(waited, Err(ViewWaitError::Timeout { .. })),
+        matches!(waited, Err(WaitError::Timeout { .. })),
         "{waited:?}"
     );
     until("it is noted", async || {
@@ -121,7 +121,9 @@ async fn a_handler_that_blocks_its_thread_is_shown(gate: Gate, view_store: Arc<d
     .await;
 
     // Operators act on followers, and that is recorded.
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     assert!(operator.pause("stocktaking").await.unwrap());
     assert!(operator.record().await.unwrap().is_halted());
 
@@ -164,7 +166,7 @@ async fn a_handler_that_blocks_its_thread_is_seen_from_other_nodes() {
         .unwrap();
     place(&one.application("orders").unwrap(), "1", "tea").await;
     until("it is noted", async || {
-        let units = one.status().await.units;
+        let units = one.cluster_status().await.units;
         let mut errors = units.into_iter().filter_map(|it| it.last_error);
         errors.any(|(_, error)| error.contains("blocks its thread"))
     })
@@ -175,7 +177,7 @@ async fn a_handler_that_blocks_its_thread_is_seen_from_other_nodes() {
         handle.running().is_none()
     })
     .await;
-    assert!(one.leave().await.is_clean());
+    assert!(one.stop().await.is_clean());
 }
 
 async fn never(_: &postgres::PostgresTransaction<'_>, _: &Logged<Placed>) -> Result<(), BoxError> {
@@ -208,10 +210,10 @@ async fn a_handler_that_waits_forever_is_shown_and_ends_with_its_runner() {
         "{running}"
     );
     let waited = runner
-        .wait_for_view("placed", first, Duration::from_millis(1))
+        .wait(Goal::shown_by("placed", first), Duration::from_millis(1))
         .await;
     assert!(
-        matches!(waited, Err(ViewWaitError::Timeout { .. })),
+        matches!(waited, Err(WaitError::Timeout { .. })),
         "{waited:?}"
     );
     let stopped = tokio::time::timeout(PATIENCE, runner.stop()).await.unwrap();

@@ -2,35 +2,14 @@
 
 use std::time::Duration;
 
-use retold::recording::Position;
-use retold::runner::{MultiThread, MultiThreadOptions, WaitError};
-use retold::system::Phase;
+use retold::runner::{MultiThread, MultiThreadOptions};
+use retold::system::{Goal, Phase, Runner};
 
 use crate::patience::{PATIENCE, in_time, until_phase};
 use crate::shop::{
     Order, Stock, Viewed, assert_retold, memory, one_way, place, reservations, reserved, settled,
     shop,
 };
-
-#[tokio::test]
-async fn a_timeout_lists_the_followers_behind() {
-    let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
-    until_phase(&runner, "reservations", Phase::CaughtUp).await;
-    // The log is shorter than that.
-    let beyond = Position::new(1_000).unwrap();
-    let error = runner.wait_for("orders", beyond, Duration::from_millis(20));
-    let error = error.await.unwrap_err();
-    let WaitError::Timeout { behind, .. } = &error else {
-        panic!("another error: {error}");
-    };
-    let names: Vec<_> = behind.iter().map(|it| &*it.follower).collect();
-    assert_eq!(names, ["deadlines", "reservations"]);
-    assert!(error.to_string().contains("not yet at 1000"), "{error}");
-    let nobody_follows = Duration::from_millis(0);
-    let all = runner.wait_for_all_caused("orders", beyond, nobody_follows);
-    assert!(matches!(all.await, Err(WaitError::Timeout { .. })));
-    assert_retold([&runner]).await;
-}
 
 /// Goal: a caller that waits sees all effects, around the cycle, every time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +30,7 @@ async fn all_effects_are_there_after_a_wait() {
     for id in 0..30 {
         let id = id.to_string();
         let position = place(&orders, &id, &id).await;
-        let caused = runner.wait_for_all_caused("orders", position, PATIENCE);
+        let caused = runner.wait(Goal::caused_by("orders", position), PATIENCE);
         caused.await.unwrap();
         let order = orders.get::<Order>(id.as_str()).await.unwrap();
         assert_eq!(order.state.confirmed, 1);
@@ -87,9 +66,12 @@ async fn events_without_effect_are_recorded_at_once_for_waiting_callers() {
     settled(&runner).await;
     let viewed = orders.execute("1", |_: &Order| Viewed).await.unwrap();
     let position = viewed.position().unwrap();
-    in_time("the wait", runner.wait_for("orders", position, never))
-        .await
-        .unwrap();
+    in_time(
+        "the wait",
+        runner.wait(Goal::processed("orders", position), never),
+    )
+    .await
+    .unwrap();
     let stock = runner.application("stock").unwrap();
     assert!(reserved(&stock).await.is_empty());
     assert_retold([&runner]).await;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use retold::prelude::*;
 use retold::recording::{BoxFuture, LogRead, Page, Position, Query};
-use retold::runner::limits::CAUSED_PAGE_EVENTS;
-use retold::runner::{MultiThread, WaitError};
-use retold::system::{Context, Follower, System};
+use retold::runner::MultiThread;
+use retold::system::limits::CAUSED_PAGE_EVENTS;
+use retold::system::{Context, Follower, Goal, Runner, System, WaitError};
 use tokio::sync::Semaphore;
 
 use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
@@ -101,7 +101,7 @@ async fn a_search_reads_each_log_once_however_often_it_returns_to_it() {
     let (runner, watch) = start().await;
     let throws = 200;
     let position = throw(&runner, throws, true).await;
-    let caused = runner.wait_for_all_caused("left", position, PATIENCE);
+    let caused = runner.wait(Goal::caused_by("left", position), PATIENCE);
     caused.await.unwrap();
     let mut count = 0;
     for player in ["left", "right"] {
@@ -129,7 +129,7 @@ async fn a_wait_for_an_endless_cycle_keeps_its_timeout() {
     let (runner, _) = start().await;
     let position = throw(&runner, u64::MAX, false).await;
     let timeout = Duration::from_millis(200);
-    let waited = runner.wait_for_all_caused("left", position, timeout);
+    let waited = runner.wait(Goal::caused_by("left", position), timeout);
     let waited = in_time("the timeout", waited).await;
     let Err(WaitError::Timeout { behind, searching }) = &waited else {
         panic!("the cycle has no end: {waited:?}");
@@ -144,18 +144,18 @@ async fn a_wait_keeps_its_timeout_although_the_store_is_silent() {
     let (runner, watch) = start().await;
     let position = throw(&runner, 0, false).await;
     runner
-        .wait_for_all_caused("left", position, PATIENCE)
+        .wait(Goal::caused_by("left", position), PATIENCE)
         .await
         .unwrap();
     watch.is_silent.store(true, Ordering::SeqCst);
     let timeout = Duration::from_millis(50);
-    let waited = runner.wait_for_all_caused("left", position, timeout);
+    let waited = runner.wait(Goal::caused_by("left", position), timeout);
     let error = in_time("the timeout", waited).await.unwrap_err();
     assert!(matches!(&error, WaitError::Timeout { .. }), "{error}");
     let expected = "the search for caused events is at 0 of the log \"right\"";
     assert!(error.to_string().contains(expected), "{error}");
     let beyond = Position::new(1_000).unwrap();
-    let waited = runner.wait_for("left", beyond, timeout);
+    let waited = runner.wait(Goal::processed("left", beyond), timeout);
     let error = in_time("the timeout", waited).await.unwrap_err();
     assert!(error.to_string().contains("not yet at 1000"), "{error}");
 }

@@ -11,7 +11,7 @@ use retold::projection::ProjectionPipeline;
 use retold::recording::{MemoryStore, Store};
 use retold::retelling::{compare, events_by_key, first_difference, retell, retell_whole};
 use retold::sqlite::{SqliteStore, SqliteViews};
-use retold::system::{Infrastructure, OpenSystem, Opening, Phase, SingleThread, Step};
+use retold::system::{Infrastructure, OpenSystem, Opening, Phase, Runner, SingleThread, Step};
 use retold_flights::airframe::{Airframe, Place};
 use retold_flights::flight::FlightEvent;
 use retold_flights::input::Input;
@@ -36,9 +36,8 @@ async fn start() -> SingleThread {
     SingleThread::start(&system(), &memory()).await.unwrap()
 }
 
-#[track_caller]
-fn assert_caught_up(runner: &SingleThread) {
-    for status in runner.status() {
+async fn assert_caught_up(runner: &dyn Runner) {
+    for status in runner.status().await {
         assert_eq!(status.phase, Phase::CaughtUp, "{status:?}");
         assert!(status.last_error.is_none(), "{status:?}");
     }
@@ -50,7 +49,7 @@ async fn run(flights: &Arc<[FlightRecord]>) -> SingleThread {
     replay(&app, Arc::clone(flights), 1, Arc::default())
         .await
         .unwrap();
-    assert_caught_up(&runner);
+    assert_caught_up(&runner).await;
     runner
 }
 
@@ -217,7 +216,7 @@ async fn each_aircraft_has_one_history_in_every_schedule() {
         replay_itineraries(&app, flights, itineraries.into(), callers, Arc::default())
             .await
             .unwrap();
-        assert_caught_up(&runner);
+        assert_caught_up(&runner).await;
         assert_same_histories(expected.open_system(), runner.open_system()).await;
         assert_is_retold(runner.open_system()).await;
     }

@@ -8,7 +8,7 @@ use retold::domain::{ManualClock, SequentialIds};
 use retold::open_store;
 use retold::recording::{MemoryStore, Store};
 use retold::retelling::{retell, retell_whole};
-use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
+use retold::system::{FollowerPath, Infrastructure, OpenSystem, Opening, Runner, SingleThread};
 use retold_paxos::client::{decided, propose};
 use retold_paxos::electorate::{Electorate, participant};
 use retold_paxos::instance::Refusal;
@@ -70,7 +70,7 @@ pub(crate) async fn difference(open: &OpenSystem) -> Option<String> {
 /// Checks that nothing is violated, no follower has stopped, and the logs retell. Returns the
 /// history.
 pub(crate) async fn assert_sound(runner: &SingleThread, electorate: Electorate) -> History {
-    for status in runner.status() {
+    for status in runner.status().await {
         assert_eq!(status.last_error, None, "{status:?}");
     }
     let history = History::read(runner.open_system().applications());
@@ -140,7 +140,9 @@ async fn a_proposer_waits_for_one_that_is_down_and_then_retries() {
     // As if the last participant had crashed just after it prepared: nothing processes replies for
     // it.
     let last = participant(2);
-    let operator = runner.operator(&last, "paxos").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new(last.as_str(), "paxos"))
+        .unwrap();
     operator.pause("it is down").await.unwrap();
     let app = open.application(&last).unwrap();
     let first = open.application("participant-0").unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::recording::MemoryStore;
-use retold::system::SingleThread;
+use retold::system::{Runner, SingleThread};
 use retold_paxos::client::{answer, replica, submit};
 use retold_paxos::command::{Answer, Command, Request};
 use retold_paxos::electorate::{Electorate, participant};

@@ -85,7 +85,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Json<ServiceStatus>
         views.push(view(handle).await);
     }
     Json(ServiceStatus {
-        is_overloaded: desk.runner.is_overloaded(limits.lag_max).await,
+        is_overloaded: desk.runner.lag().await.events > limits.lag_max,
         is_stopping: desk.is_stopping(),
         requests: limits
             .requests_max

@@ -13,4 +13,5 @@ mod process;
 mod reading;
 mod readme;
 mod rules;
+mod runners;
 mod two_instances;

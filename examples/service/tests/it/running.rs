@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use retold::runner::{MultiThreadOptions, StopReport};
-use retold::system::Infrastructure;
+use retold::runner::MultiThreadOptions;
+use retold::system::{Infrastructure, StopReport};
 use retold_service_example::limits::ServiceLimits;
+use retold_service_example::runner::RunnerChoice;
 use retold_service_example::service::Service;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -38,7 +39,15 @@ impl Running {
     pub(crate) async fn start(infrastructure: &Infrastructure, limits: ServiceLimits) -> Self {
         // Operators act through another handle, so their actions should be noticed soon.
         let options = MultiThreadOptions::new().poll_interval(Duration::from_millis(20));
-        let service = Service::start(infrastructure, options, limits);
+        Self::start_by(RunnerChoice::MultiThread(options), infrastructure, limits).await
+    }
+
+    pub(crate) async fn start_by(
+        runner: RunnerChoice,
+        infrastructure: &Infrastructure,
+        limits: ServiceLimits,
+    ) -> Self {
+        let service = Service::start(infrastructure, runner, limits);
         let service = service.await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

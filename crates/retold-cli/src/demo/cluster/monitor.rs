@@ -1,8 +1,8 @@
 //! Serves the metrics and the health of a node by HTTP: `/metrics` in the text format of
 //! Prometheus, `/live` and `/ready`.
 //!
-//! Most programs have an HTTP server and serve [`Cluster::health`](retold::runner::Cluster::health)
-//! with it. This server does only what a probe and a scraper need: one request per connection,
+//! Most programs have an HTTP server and serve [`Runner::health`] with
+//! it. This server does only what a probe and a scraper need: one request per connection,
 //! without a body.
 
 use std::net::SocketAddr;
@@ -10,8 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use retold::runner::Cluster;
-use retold::system::Health;
+use retold::system::{Health, Runner};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -36,18 +35,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The node, once it has joined.
 #[derive(Clone, Default)]
-pub(super) struct Joined(Arc<OnceLock<Arc<Cluster>>>);
+pub(super) struct Joined(Arc<OnceLock<Arc<dyn Runner>>>);
 
 impl Joined {
     /// Sets the node, once.
-    pub(super) fn set(&self, cluster: &Arc<Cluster>) {
-        let _ = self.0.set(Arc::clone(cluster));
+    pub(super) fn set(&self, node: Arc<dyn Runner>) {
+        let _ = self.0.set(node);
     }
 
     /// Returns the health of the node; it is not ready before it has joined.
     async fn health(&self) -> Health {
         match self.0.get() {
-            Some(cluster) => cluster.health().await,
+            Some(node) => node.health().await,
             None => {
                 let mut health = Health::default();
                 health.not_ready = Some("the node has not joined yet".into());

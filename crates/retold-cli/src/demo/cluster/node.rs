@@ -17,7 +17,7 @@ use std::time::Duration;
 use retold::prelude::Application;
 use retold::projection::MemoryView;
 use retold::runner::{Cluster, ClusterOptions, JoinError};
-use retold::system::{Infrastructure, OpenSystem, Opening};
+use retold::system::{Goal, Infrastructure, OpenSystem, Opening, Runner};
 use retold_flights::itinerary::{Itinerary, itineraries};
 use retold_flights::on_time::OnTime;
 use retold_flights::on_time_in_memory::keep_on_time_in_memory;
@@ -105,12 +105,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<CommandVerdict, CommandF
             .name_wait_max(NAME_WAIT_MAX);
         let (infrastructure, system) = (infrastructure.view(view_store), built_in::system());
         let cluster = Cluster::join(&system, &infrastructure, &arguments.name, options).await?;
-        let cluster = Arc::new(cluster);
-        joined.set(&cluster);
-        Ok(cluster)
+        let node: Arc<dyn Runner> = Arc::new(cluster);
+        joined.set(Arc::clone(&node));
+        Ok(node)
     });
-    let cluster = feeder.feed(joining).await?;
-    finish(&cluster, &view).await
+    let node = feeder.feed(joining).await?;
+    finish(&*node, &view).await
 }
 
 /// Sends commands.
@@ -127,9 +127,9 @@ impl Feeder {
     /// ends.
     async fn feed(
         &self,
-        mut joining: JoinHandle<Result<Arc<Cluster>, JoinError>>,
-    ) -> Result<Arc<Cluster>, CommandFailure> {
-        let mut cluster = None;
+        mut joining: JoinHandle<Result<Arc<dyn Runner>, JoinError>>,
+    ) -> Result<Arc<dyn Runner>, CommandFailure> {
+        let mut node = None;
         let mut input = BufReader::new(tokio::io::stdin()).lines();
         let mut looks = tokio::time::interval(PROGRESS_INTERVAL);
         let mut tasks: JoinSet<Message> = JoinSet::new();
@@ -137,14 +137,14 @@ impl Feeder {
         let mut commands = 0;
         loop {
             let is_done = is_over && tasks.is_empty();
-            if let Some(cluster) = cluster.take_if(|_| is_done) {
-                return Ok(cluster);
+            if let Some(node) = node.take_if(|_| is_done) {
+                return Ok(node);
             }
             tokio::select! {
-                joined = &mut joining, if cluster.is_none() => {
+                joined = &mut joining, if node.is_none() => {
                     let joined = joined.map_err(|error| CommandFailure::Failed(error.to_string()))?;
                     let failed = |error: JoinError| CommandFailure::Failed(error.to_string());
-                    cluster = Some(joined.map_err(failed)?);
+                    node = Some(joined.map_err(failed)?);
                 }
                 line = input.next_line(), if !is_over => match line? {
                     Some(line) => self.begin(&line, &mut tasks)?,
@@ -192,20 +192,20 @@ impl Feeder {
     }
 }
 
-/// Prints the view once it is complete, and leaves the cluster.
+/// Prints the view once it is complete, and stops the node.
 async fn finish(
-    cluster: &Cluster,
+    node: &dyn Runner,
     view: &MemoryView<OnTime>,
 ) -> Result<CommandVerdict, CommandFailure> {
     let failed = |error: &dyn std::fmt::Display| CommandFailure::Failed(error.to_string());
-    let app = cluster.application(FLIGHTS)?;
+    let app = node.application(FLIGHTS)?;
     let head = patiently(async || app.head().await).await?.position();
     if let Some(head) = head {
-        let shown = cluster.wait_for_view(ON_TIME, head, VIEW_WAIT_MAX);
+        let shown = node.wait(Goal::shown_by(ON_TIME, head), VIEW_WAIT_MAX);
         shown.await.map_err(|error| failed(&error))?;
     }
     Message::View(view.read(|it| format!("{it:?}"))).send()?;
-    let report = cluster.leave().await;
+    let report = node.stop().await;
     if !report.is_clean() {
         return Err(CommandFailure::Failed(format!(
             "the node did not leave cleanly: {report:?}"

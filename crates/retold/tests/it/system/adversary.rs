@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use retold::prelude::*;
 use retold::system::{
-    Context, Deadline, Follower, OnFailure, OpenSystem, Opening, Phase, Pipeline, SingleThread,
-    Step, System,
+    Context, Deadline, Follower, OnFailure, OpenSystem, Opening, Phase, Pipeline, Runner,
+    SingleThread, Step, System,
 };
 
 use super::shop::{

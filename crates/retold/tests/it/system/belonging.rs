@@ -2,7 +2,8 @@
 //! share a follower, and a retired one stays retired.
 
 use retold::system::{
-    Context, Follower, FollowerOperator, Infrastructure, SingleThread, System, SystemBuilder,
+    Context, Follower, FollowerOperator, FollowerPath, Infrastructure, Runner, SingleThread,
+    System, SystemBuilder,
 };
 
 use super::shop::{Order, Placed, Stock, StockEvent, memory, place};
@@ -50,7 +51,7 @@ async fn two_systems_never_share_a_follower() {
             .await
             .unwrap();
         let record = shop
-            .operator("stock", "reservations")
+            .operator(&FollowerPath::new("stock", "reservations"))
             .unwrap()
             .record()
             .await
@@ -68,7 +69,11 @@ async fn two_systems_never_share_a_follower() {
         }
         // A renamed system declares its former name; an operator's actions in between change
         // nothing.
-        shop.reset("stock", "reservations", &[]).await.unwrap();
+        let operator = shop
+            .operator(&FollowerPath::new("stock", "reservations"))
+            .unwrap();
+        operator.reset(&[]).await.unwrap();
+        shop.catch_up().await.unwrap();
         let renamed = || define("store", ours()).formerly("shop");
         let store = start(renamed(), &memory).await.unwrap();
         place(&store.application("orders").unwrap(), "2", "tea")

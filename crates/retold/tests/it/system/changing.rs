@@ -2,8 +2,8 @@
 //! versions raised while the old program still runs. Records of older programs can still be retold.
 
 use retold::system::{
-    Context, Follower, FollowerOperator, Infrastructure, OnFailure, OpenSystem, Opening,
-    SingleThread, Start, Step, System,
+    Context, Follower, FollowerOperator, FollowerPath, Infrastructure, OnFailure, OpenSystem,
+    Opening, Runner, SingleThread, Start, Step, System,
 };
 
 use super::shop::{Order, Placed, Stock, StockEvent, assert_retold, memory, place, reserve};
@@ -85,7 +85,9 @@ async fn a_follower_that_starts_now_processes_later_events() {
     assert_eq!(answers(&runner).await, 4);
     assert_retold(runner.open_system()).await;
     // After a reset it begins with the events that it never read.
-    runner.reset("stock", "a", &[]).await.unwrap();
+    let operator = runner.operator(&FollowerPath::new("stock", "a")).unwrap();
+    operator.reset(&[]).await.unwrap();
+    runner.catch_up().await.unwrap();
     assert_eq!(answers(&runner).await, 4 + 6);
     assert_retold(runner.open_system()).await;
 }
@@ -161,7 +163,7 @@ async fn events_resumed_by_an_older_policy_version_are_no_difference() {
     let passes = Follower::new("a").follows("orders").on(pass_over);
     let runner = run(&system([passes]), &memory, "2").await;
     assert_retold(runner.open_system()).await;
-    let operator = runner.operator("stock", "a").unwrap();
+    let operator = runner.operator(&FollowerPath::new("stock", "a")).unwrap();
     assert!(operator.parked().await.unwrap().is_empty());
     let newer = run(&system([follower("a").policy_version(2)]), &memory, "3").await;
     assert_eq!(answers(&newer).await, 1);
@@ -181,7 +183,9 @@ async fn a_reset_over_a_replaced_log_is_retold() {
     let orders = runner.application("orders").unwrap();
     let log = orders.log_id().await.unwrap().unwrap();
     let start = retold::system::StartingCheckpoint::new("orders", log, None);
-    runner.reset("stock", "a", &[start]).await.unwrap();
+    let operator = runner.operator(&FollowerPath::new("stock", "a")).unwrap();
+    operator.reset(&[start]).await.unwrap();
+    runner.catch_up().await.unwrap();
     assert_eq!(answers(&runner).await, 2);
     let stock = runner.application("stock").unwrap();
     let record = FollowerOperator::new(&stock, "a").record().await.unwrap();

@@ -11,8 +11,8 @@ use retold::recording::{MemoryStore, Store};
 use retold::retelling::SystemSimulation;
 use retold::simulation::seeds;
 use retold::system::{
-    Context, Follower, Infrastructure, OpenSystem, Opening, Outbox, Phase, SingleThread, System,
-    Trouble,
+    Context, Follower, Infrastructure, OpenSystem, Opening, Outbox, Phase, Runner, SingleThread,
+    System, Trouble,
 };
 
 /// The program that runs first.
@@ -182,7 +182,7 @@ async fn check_held<E: Event + Clone>(
         [1],
         "nothing after the event is processed"
     );
-    let status = &old.status()[0];
+    let status = &old.status().await[0];
     assert_eq!(status.phase, Phase::Holding, "{status:?}");
     assert!(!status.is_well());
     assert_eq!(status.findings()[0].trouble, Trouble::Holding);
@@ -201,7 +201,7 @@ async fn check_held<E: Event + Clone>(
     assert_eq!(rooms(&after).await, [1, 2, 3]);
     // The old program reads the new one's records, and processes nothing twice.
     old.catch_up().await.unwrap();
-    assert_eq!(old.status()[0].phase, Phase::CaughtUp);
+    assert_eq!(old.status().await[0].phase, Phase::CaughtUp);
     assert_eq!(rooms(&old).await, [1, 2, 3]);
 }
 
@@ -244,7 +244,7 @@ async fn check_new_field(stores: Stores) {
     by_old.decide((), |()| placed(2)).await.unwrap();
     let new = SingleThread::start(&new, &stores.new).await.unwrap();
     assert_eq!(rooms(&new).await, [1, 2]);
-    assert!(new.status()[0].is_well());
+    assert!(new.status().await[0].is_well());
 }
 
 /// A removed type must be declared as retired, or the program does not open.
@@ -268,7 +268,7 @@ async fn check_retirement(stores: Stores) {
     let orders = new.application("orders").unwrap();
     orders.decide((), |()| placed(2)).await.unwrap();
     assert_eq!(rooms(&new).await, [2]);
-    assert!(new.status()[0].is_well());
+    assert!(new.status().await[0].is_well());
 }
 
 macro_rules! on_every_store {
@@ -508,7 +508,7 @@ async fn a_follower_may_skip_unknown_events() {
     let orders = old.application("orders").unwrap();
     orders.decide((), |()| placed(2)).await.unwrap();
     assert_eq!(rooms(&old).await, [2]);
-    assert_eq!(old.status()[0].phase, Phase::CaughtUp);
+    assert_eq!(old.status().await[0].phase, Phase::CaughtUp);
 }
 
 /// In one process, and with types that are declared nowhere: the type that records has, as a former
@@ -537,7 +537,7 @@ async fn a_follower_holds_before_another_name_of_its_topic() {
     let called_off = || old::CalledOff { room: 5 };
     orders.decide((), |()| called_off()).await.unwrap();
     assert_eq!(rooms(&runner).await, [0; 0]);
-    let status = &runner.status()[1];
+    let status = &runner.status().await[1];
     assert_eq!(status.phase, Phase::Holding, "{status:?}");
     let after = mixed(follower().on(on_renamed));
     let after = SingleThread::start(&after, &stores.new).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use retold::domain::{ManualClock, Timestamp};
 use retold::recording::MemoryStore;
 use retold::retelling::{Times, compare, compare_runs};
-use retold::system::{Follower, Infrastructure, SingleThread, System};
+use retold::system::{Follower, Infrastructure, Runner, SingleThread, System};
 
 use super::shop::{Order, Stock, place, reserve};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::system::{Deadline, SingleThread};
+use retold::system::{Deadline, Runner, SingleThread};
 
 use super::shop::{Overdue, assert_retold, lines, memory, place, shop};
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retold::prelude::*;
-use retold::system::{Context, Follower, OnFailure, Phase, SingleThread, System};
+use retold::system::{
+    Context, Follower, FollowerOperator, FollowerPath, OnFailure, Phase, Runner, SingleThread,
+    System,
+};
 
 use super::shop::{Placed, Stock, StockEvent, assert_retold, memory, place};
 
@@ -64,25 +67,27 @@ async fn a_policy_that_fails_stops_its_follower_until_it_is_resumed() {
     place(&orders, "2", "bad").await.unwrap();
     place(&orders, "3", "tea").await.unwrap();
     assert_eq!(reserved(&stock).await, ["Order/1"]);
-    let status = runner.status().pop().unwrap();
+    let status = runner.status().await.pop().unwrap();
     assert_eq!(status.phase, Phase::Paused);
     assert!(status.last_error.unwrap().1.contains("cannot be had"));
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     let reason = operator.record().await.unwrap().paused.unwrap();
     assert!(reason.contains("the event at 2 of \"orders\""), "{reason}");
 
     // Neither a new process nor a resume helps before the fault is fixed.
     let again = SingleThread::start(&system, &memory).await.unwrap();
-    assert_eq!(again.status().pop().unwrap().phase, Phase::Paused);
+    assert_eq!(again.status().await.pop().unwrap().phase, Phase::Paused);
     operator.resume().await.unwrap();
     runner.catch_up().await.unwrap();
-    assert_eq!(runner.status().pop().unwrap().phase, Phase::Paused);
+    assert_eq!(runner.status().await.pop().unwrap().phase, Phase::Paused);
 
     STOP.store(0, Ordering::SeqCst);
     operator.resume().await.unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!(reserved(&stock).await, ["Order/1", "Order/2", "Order/3"]);
-    assert_eq!(runner.status().pop().unwrap().phase, Phase::CaughtUp);
+    assert_eq!(runner.status().await.pop().unwrap().phase, Phase::CaughtUp);
     assert_retold(runner.open_system()).await;
 }
 
@@ -105,7 +110,9 @@ async fn an_event_is_parked_with_the_later_ones_of_its_stream() {
     place(&orders, "3", "panic").await.unwrap();
     assert_eq!(reserved(&stock).await, ["Order/2"]);
 
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     let parked = operator.parked().await.unwrap();
     let failures: Vec<_> = parked.iter().map(|it| it.failure.as_deref()).collect();
     assert_eq!(
@@ -116,7 +123,7 @@ async fn an_event_is_parked_with_the_later_ones_of_its_stream() {
             Some("the policy panicked: out of order")
         ]
     );
-    assert_eq!(runner.status().pop().unwrap().parked, 3);
+    assert_eq!(runner.status().await.pop().unwrap().parked, 3);
 
     // Resumed while the fault persists, it stays parked.
     operator.resume().await.unwrap();
@@ -188,7 +195,9 @@ async fn an_operator_pauses_and_resets_a_follower() {
         runner.application("stock").unwrap(),
     );
     place(&orders, "1", "tea").await.unwrap();
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     operator.pause("for a look").await.unwrap();
     operator.pause("twice").await.unwrap();
     // The follower notices this without a notification: its next append would not be recorded.
@@ -198,7 +207,8 @@ async fn an_operator_pauses_and_resets_a_follower() {
     runner.catch_up().await.unwrap();
     assert_eq!(reserved(&stock).await, ["Order/1", "Order/2"]);
 
-    runner.reset("stock", "reservations", &[]).await.unwrap();
+    operator.reset(&[]).await.unwrap();
+    runner.catch_up().await.unwrap();
     assert_eq!(
         reserved(&stock).await,
         ["Order/1", "Order/2", "Order/1", "Order/2"]
@@ -216,7 +226,7 @@ async fn an_operator_pauses_and_resets_a_follower() {
         .collect();
     assert_eq!(ids.len(), 4);
 
-    let unknown = runner.operator("stock", "unknown").unwrap();
+    let unknown = FollowerOperator::new(&stock, "unknown");
     let error = unknown.pause("why not").await.unwrap_err();
     assert!(
         error.to_string().contains("no follower \"unknown\""),
@@ -238,7 +248,7 @@ async fn a_replaced_log_is_noticed() {
         .clone()
         .application_in("orders", Arc::new(retold::recording::MemoryStore::new()));
     let other = SingleThread::start(&system, &others).await.unwrap();
-    let status = other.status().pop().unwrap();
+    let status = other.status().await.pop().unwrap();
     assert_eq!(status.phase, Phase::Failed);
     assert!(status.last_error.unwrap().1.contains("has been replaced"));
     assert_retold(runner.open_system()).await;

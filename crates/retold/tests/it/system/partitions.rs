@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use retold::prelude::*;
 use retold::recording::{FollowerKey, LogRead, Origin, StoredEvent};
 use retold::system::{
-    Context, Follower, FollowerOperator, Infrastructure, OnFailure, OpenSystem, Opening, Phase,
-    Pipeline, SingleThread, Step, System, partition_of_key,
+    Context, Follower, FollowerOperator, FollowerPath, Infrastructure, OnFailure, OpenSystem,
+    Opening, Phase, Pipeline, Runner, SingleThread, Step, System, partition_of_key,
 };
 
 use super::shop::{Order, Placed, Stock, StockEvent, assert_retold, lines, memory, place, reserve};
@@ -68,7 +68,9 @@ async fn a_follower_records_the_same_however_it_is_split() {
         let runner = SingleThread::start(&system, &memory).await.unwrap();
         let orders = runner.application("orders").unwrap();
         let stock = runner.application("stock").unwrap();
-        let operator = runner.operator("stock", "reservations").unwrap();
+        let operator = runner
+            .operator(&FollowerPath::new("stock", "reservations"))
+            .unwrap();
         place_many(&orders, 0..10).await;
         let mut partitions = first;
         for (round, number) in later.iter().enumerate() {
@@ -78,14 +80,20 @@ async fn a_follower_records_the_same_however_it_is_split() {
             let record = operator.record().await.unwrap();
             assert_eq!((record.partitions, record.partitioning), (*number, None));
             partitions = *number;
-            assert_eq!(runner.status().len(), partitions as usize);
+            assert_eq!(runner.status().await.len(), partitions as usize);
             let round = round as u32 * 10;
             place_many(&orders, 10 + round..20 + round).await;
         }
         let done = 10 + 10 * later.len() as u32;
         place_many(&orders, done..40).await;
 
-        assert!(runner.status().iter().all(|it| it.phase == Phase::CaughtUp));
+        assert!(
+            runner
+                .status()
+                .await
+                .iter()
+                .all(|it| it.phase == Phase::CaughtUp)
+        );
         let own = |line: &String| !line.starts_with("retold.");
         let effects: Vec<_> = lines(&stock).await.into_iter().filter(own).collect();
         let found = (effects, effect_ids(&stock).await);
@@ -95,7 +103,7 @@ async fn a_follower_records_the_same_however_it_is_split() {
 
         // Another process finds the same.
         let again = SingleThread::start(&system, &memory).await.unwrap();
-        assert_eq!(again.status().len(), partitions as usize);
+        assert_eq!(again.status().await.len(), partitions as usize);
         assert_eq!(effect_ids(&stock).await, found.1);
     }
 }
@@ -111,7 +119,7 @@ async fn each_partition_has_its_own_key_and_covers_everything() {
     let stock = runner.application("stock").unwrap();
     place_many(&orders, 0..30).await;
     let open = runner.open_system().clone();
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
 
     let log = orders.log_id().await.unwrap().unwrap();
     let head = orders.head().await.unwrap().checkpoint;
@@ -363,7 +371,9 @@ async fn a_parked_event_is_processed_by_its_new_partition() {
     let stock = runner.application("stock").unwrap();
     place_many(&orders, 0..30).await;
     place_many(&orders, 0..30).await;
-    let operator = runner.operator("stock", "reservations").unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "reservations"))
+        .unwrap();
     assert_eq!(operator.parked().await.unwrap().len(), 6);
 
     operator.repartition(4, None).await.unwrap();

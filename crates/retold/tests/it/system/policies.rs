@@ -2,7 +2,7 @@
 
 use retold::prelude::*;
 use retold::recording::Origin;
-use retold::system::{Context, Follower, OpenSystem, Opening, SingleThread, Step, System};
+use retold::system::{Context, Follower, OpenSystem, Opening, Runner, SingleThread, Step, System};
 
 use super::shop::{Order, Placed, Stock, StockEvent, assert_retold, memory, place, shop};
 

@@ -6,7 +6,7 @@ use retold::prelude::*;
 use retold::recording::MemoryStore;
 use retold::retelling::retell_whole;
 use retold::system::{
-    Context, Follower, Infrastructure, OpenSystem, Opening, Phase, SingleThread, System,
+    Context, Follower, Infrastructure, OpenSystem, Opening, Phase, Runner, SingleThread, System,
 };
 
 use super::shop::assert_retold;
@@ -104,14 +104,14 @@ async fn a_restart_does_not_change_decisions() {
             let mut runner = SingleThread::start(&system, &memory).await.unwrap();
             for kg in [1.0, 0.01, 0.7] {
                 if restart {
-                    runner.stop().await.unwrap();
+                    assert!(runner.stop().await.is_clean());
                     runner = SingleThread::start(&system, &memory).await.unwrap();
                 }
                 weigh(&runner, kg, 1).await;
             }
             sums.push(total(&runner).await.sum.to_bits());
             assert_eq!(total(&runner).await.asides, 0);
-            runner.stop().await.unwrap();
+            assert!(runner.stop().await.is_clean());
             let open = OpenSystem::open(&system, &memory, Opening::ReadOnly)
                 .await
                 .unwrap();
@@ -159,18 +159,18 @@ async fn an_event_that_cannot_be_read_back_is_a_failure_of_its_policy() {
     weigh(&runner, 4.0, 2).await;
     weigh(&runner, 0.0, 0).await;
     weigh(&runner, 9.0, 3).await;
-    let status = runner.status().remove(0);
+    let status = runner.status().await.remove(0);
     assert_eq!(status.phase, Phase::Paused);
     let (_, error) = status.last_error.unwrap();
     for part in ["\"Summed\"", "at `sum`", "NaN"] {
         assert!(error.contains(part), "{part:?} is not in: {error}");
     }
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
 
     // Recorded events can be read, so the follower starts again and nothing is lost.
     let runner = SingleThread::start(&system, &memory).await.unwrap();
     assert_eq!(total(&runner).await.sum, 2.0);
-    assert_eq!(runner.status()[0].phase, Phase::Paused);
+    assert_eq!(runner.status().await[0].phase, Phase::Paused);
 }
 
 /// A timer whose event could not be read back is not set.

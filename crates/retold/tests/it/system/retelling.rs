@@ -7,7 +7,8 @@ use retold::prelude::*;
 use retold::recording::{Append, EventId, FollowerKey, LogRead, NewEvent, Origin, ProcessedRange};
 use retold::retelling::{FollowerRetelling, retell, retell_whole};
 use retold::system::{
-    Context, Follower, Infrastructure, OnFailure, OpenSystem, Opening, SingleThread, System,
+    Context, Follower, FollowerPath, Infrastructure, OnFailure, OpenSystem, Opening, Runner,
+    SingleThread, System,
 };
 
 use super::shop::{Order, Placed, Stock, StockEvent, memory, place, reserve, shop};
@@ -55,7 +56,7 @@ async fn run_shop(infrastructure: &Infrastructure, orders: u32) {
         .await
         .unwrap();
     }
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
 }
 
 #[tokio::test]
@@ -218,14 +219,18 @@ async fn parked_resumed_and_reset_followers_are_retold() {
     }
     FAULT.store(0, Ordering::SeqCst);
     runner
-        .operator("stock", "failing")
+        .operator(&FollowerPath::new("stock", "failing"))
         .unwrap()
         .resume()
         .await
         .unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!(retells(&system, &memory).await, 4);
-    runner.reset("stock", "failing", &[]).await.unwrap();
+    let operator = runner
+        .operator(&FollowerPath::new("stock", "failing"))
+        .unwrap();
+    operator.reset(&[]).await.unwrap();
+    runner.catch_up().await.unwrap();
     place(&orders, "4", "tea").await.unwrap();
     assert_eq!(retells(&system, &memory).await, 9);
 }
@@ -534,7 +539,7 @@ async fn a_cause_is_seen_as_it_was_recorded() {
     let runner = SingleThread::start(&old, &memory).await.unwrap();
     let begun = runner.application("a").unwrap();
     begun.decide((), |()| [Begun {}, Begun {}]).await.unwrap();
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
     assert!(retells(&old, &memory).await > 0);
 
     let new = chain(
@@ -559,6 +564,6 @@ async fn a_cause_is_seen_as_it_was_recorded() {
         })
         .collect();
     assert_eq!(topics, ["done 1", "done 1", "finished 2"]);
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
     assert!(retells(&new, &memory).await > 0);
 }

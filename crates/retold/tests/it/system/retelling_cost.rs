@@ -12,7 +12,7 @@ use retold::recording::{
 };
 use retold::retelling::{FollowerRetelling, retell_whole};
 use retold::system::{
-    Context, Follower, Infrastructure, OpenSystem, Opening, SingleThread, System,
+    Context, Follower, Infrastructure, OpenSystem, Opening, Runner, SingleThread, System,
 };
 
 /// The number of events that were folded into the aggregate, over all its states.
@@ -214,7 +214,7 @@ async fn cost(policy: Policy, followers: usize, events: u64) -> Cost {
         }
     }
     let running = folded();
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
 
     let read = Arc::new(AtomicU64::new(0));
     let counting = Infrastructure::new(Arc::new(CountingStore {

@@ -1,7 +1,9 @@
 //! One thread: when a command returns, everything it caused has happened, in one order.
 
+use std::time::Duration;
+
 use retold::prelude::*;
-use retold::system::{Context, Follower, SingleThread, System};
+use retold::system::{Context, Follower, Goal, Phase, Runner, SingleThread, System, WaitError};
 
 use super::shop::{
     Confirmed, Order, Placed, Stock, StockEvent, assert_retold, lines, memory, place, shop,
@@ -118,10 +120,42 @@ async fn a_start_catches_up_and_a_second_finds_nothing_to_do() {
         assert_eq!(state.confirmed, 1);
     }
     let before = lines(&alone).await;
-    runner.stop().await.unwrap();
+    assert!(runner.stop().await.is_clean());
     let runner = SingleThread::start(&shop(), &memory).await.unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!(lines(&alone).await, before);
+    assert_retold(runner.open_system()).await;
+}
+
+/// A runner that was stopped does nothing more, also for its clones and for commands.
+#[tokio::test]
+async fn a_stopped_runner_processes_nothing() {
+    let (memory, _) = memory();
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    place(&orders, "1", "tea").await.unwrap();
+    let clone = runner.clone();
+    assert!(runner.stop().await.is_clean());
+    let recorded = lines(&orders).await.len();
+    place(&orders, "2", "tea").await.unwrap();
+    assert_eq!(lines(&orders).await.len(), recorded + 1);
+    let error = clone.catch_up().await.unwrap_err();
+    assert!(error.to_string().contains("was stopped"), "{error}");
+    let head = orders.head().await.unwrap().position().unwrap();
+    let waited = clone.wait(Goal::caused_by("orders", head), Duration::ZERO);
+    assert!(matches!(
+        waited.await,
+        Err(WaitError::Halted {
+            phase: Phase::Stopped,
+            ..
+        })
+    ));
+    assert!(clone.stop().await.is_clean());
+
+    // Another runner processes it.
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    let order = orders.get::<Order>("2").await.unwrap().state;
+    assert_eq!(order.confirmed, 1);
     assert_retold(runner.open_system()).await;
 }
 

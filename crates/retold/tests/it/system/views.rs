@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use retold::projection::{MemoryView, Projection};
-use retold::system::SingleThread;
+use retold::system::{Runner, SingleThread};
 
 use super::shop::{OrderEvent, assert_retold, memory, place, shop};
 

@@ -5,9 +5,10 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Followers (`application/follower`) and timers that did not end in time and were aborted.
+    /// The jobs that did not end in time and were aborted. A follower is named by its
+    /// [path](super::FollowerPath), with the number of its pipeline if it has several.
     pub unfinished: Vec<String>,
-    /// Followers that could not record their checkpoint, with the reason.
+    /// The jobs that could not record their progress, with the reason.
     pub unrecorded: Vec<(String, String)>,
 }
 
