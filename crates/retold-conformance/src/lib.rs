@@ -1,4 +1,4 @@
-//! The conformance suite: the recorder's contract as tests, for every store.
+//! The conformance suites: the contracts of recorders and view stores as tests, for every store.
 //!
 //! Each rule of the [contract](retold_core::recording::Recorder) is a function of the same name
 //! here (rule 6 has two). The suite also tests the rest of the contract of the traits, which has no

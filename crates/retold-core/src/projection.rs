@@ -46,6 +46,7 @@ mod error;
 mod handler;
 mod handling;
 mod outline;
+mod view_names;
 
 mod declaration;
 mod view_store;
@@ -70,6 +71,7 @@ pub use self::pipeline::{
     PROJECTION_PAGE_EVENTS_DEFAULT, ProjectionPipeline, Step, UNRECORDED_EVENTS_MAX,
 };
 pub use self::progress::{ProjectionHandle, ProjectionState, ProjectionStatus};
+pub use self::view_names::{VersionNames, ViewNameRule};
 pub use self::view_rules::{Begin, PageAttempt, Switch, ViewRules, ViewVersion};
 pub use self::view_store::{
     Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,

@@ -132,7 +132,7 @@ mod store;
 pub use self::options::{PostgresOptions, SCHEMA_DEFAULT};
 pub use self::projection::inline::PostgresInlineProjections;
 pub use self::projection::views::PostgresViews;
-pub use self::projection::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
+pub use self::projection::{Postgres, PostgresTables, PostgresTransaction};
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::server::roles::{reader_role, roles_sql, writer_role};
 pub use self::store::PostgresStore;

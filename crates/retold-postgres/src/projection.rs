@@ -19,6 +19,6 @@ pub(crate) mod views;
 pub(crate) mod inline;
 
 pub(crate) use failure::Halt;
-pub(crate) use tables::check_word;
-pub use tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
+pub(crate) use tables::VIEW_NAMES;
+pub use tables::{Postgres, PostgresTables, PostgresTransaction};
 pub(crate) use upkeep::{Home, PostgresView, all};

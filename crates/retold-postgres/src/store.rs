@@ -22,7 +22,7 @@ use crate::opening::may_pass;
 use crate::options::PostgresOptions;
 use crate::projection::inline::{Inline, PostgresInlineProjections};
 use crate::projection::views::PostgresViews;
-use crate::projection::{Home, check_word};
+use crate::projection::{Home, VIEW_NAMES};
 use crate::reading::verify;
 use crate::recorder::PostgresRecorder;
 use crate::server::place::ServerPlace;
@@ -176,7 +176,7 @@ impl PostgresStore {
     ///
     /// [`Invalid`] for a name that needs quotes in SQL.
     pub fn views_in(&self, schema: &str) -> Result<PostgresViews, Invalid> {
-        check_word("the schema", schema)?;
+        VIEW_NAMES.check("the schema", schema)?;
         Ok(self.views_at(Home::given(schema)))
     }
 

@@ -24,8 +24,8 @@ pub const SKIPPED_PAGE_MAX: usize = 1_000;
 /// # Contract
 ///
 /// Each rule has a test of the same name in the crate `retold-conformance`, which every view store
-/// runs. [`ViewRules`](super::ViewRules) makes the decisions of rules 2, 3 and 6 to 12 from the
-/// stored data, so a view store only reads and writes its database.
+/// runs. [`ViewRules`](super::ViewRules) and [`PageAttempt`](super::PageAttempt) make the decisions
+/// from the stored data, so a view store only reads and writes its database.
 ///
 /// 1. `view_and_checkpoint_change_together`, in one transaction, or not at all.
 /// 2. `a_page_is_applied_once`: [`apply`](Self::apply), [`skip`](Self::skip) and

@@ -53,8 +53,6 @@ caught! {
     a_version_that_is_not_discarded_is_caught: DiscardIgnored => a_discarded_version_begins_again;
     a_view_of_two_logs_is_caught: LogUnchecked => versions_have_events_of_one_log;
     a_view_that_starts_over_is_caught: BeginsAgain => a_view_resumes_after_a_restart;
-    a_view_that_moves_backward_is_caught: AlwaysSwitches =>
-        a_new_version_is_built_while_readers_see_the_old_one;
     a_view_of_another_store_that_is_replaced_is_caught: LogUnchecked =>
         a_newer_version_does_not_replace_the_view_of_another_store;
 }

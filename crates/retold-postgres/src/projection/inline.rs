@@ -11,7 +11,7 @@ use retold_core::projection::{Projection, ProjectionError, ProjectionPipeline};
 use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, Recorder, StoredEvent};
 
 use super::views::PostgresViews;
-use super::{Halt, Home, Postgres, PostgresTables, PostgresView, check_word};
+use super::{Halt, Home, Postgres, PostgresTables, PostgresView, VIEW_NAMES};
 use crate::error::Refusal;
 use crate::limits::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
 use crate::log::Born;
@@ -71,7 +71,7 @@ impl PostgresInlineProjections {
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         if let Some(schema) = &self.schema {
-            check_word("the schema", schema)?;
+            VIEW_NAMES.check("the schema", schema)?;
         }
         self.declared.iter().try_for_each(|(projection, tables)| {
             projection.outline().check()?;

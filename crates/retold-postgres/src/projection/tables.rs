@@ -4,17 +4,18 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use retold_core::projection::{Awaited, ViewKind};
+use retold_core::projection::{Awaited, VersionNames, ViewKind, ViewNameRule};
 use retold_core::recording::Invalid;
 use tokio_postgres::{Error, Statement, Transaction};
 
 use crate::server::work::Work;
 
-/// Longest name of a table of a view, or of the schema for views, in bytes: PostgreSQL truncates
-/// names after 63, and up to 13 are added.
-const WORD_SIZE_MAX: usize = 48;
-/// Most tables of one projection: a view that needs more should be several projections.
-const TABLES_MAX: usize = 64;
+/// The names of tables and of the schema for views: PostgreSQL truncates names after 63 bytes, and
+/// up to 13 are added.
+pub(crate) const VIEW_NAMES: ViewNameRule = ViewNameRule {
+    size_max: 48,
+    reserved: "pg_",
+};
 
 /// The kind of views that are tables of PostgreSQL: handlers of a `Projection<Postgres>` change
 /// rows through a [`PostgresTransaction`].
@@ -25,30 +26,6 @@ pub enum Postgres {}
 impl ViewKind for Postgres {
     type Target<'a> = PostgresTransaction<'a>;
     type Handler = Awaited<Self>;
-}
-
-/// The names of one version of a view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VersionNames {
-    version: u32,
-}
-
-impl VersionNames {
-    pub(super) fn new(version: u32) -> Self {
-        Self { version }
-    }
-
-    /// Returns the name in this version for a plain name that readers use: `dogs__v2` for `dogs`.
-    /// Use it for tables, and for their indexes and triggers too, whose names must differ from
-    /// those of other versions.
-    pub fn table(&self, name: &str) -> String {
-        format!("{name}__v{}", self.version)
-    }
-
-    /// Returns the version of the projection.
-    pub fn version(&self) -> u32 {
-        self.version
-    }
 }
 
 /// The open transaction in which a handler changes the tables of its projection's version.
@@ -104,7 +81,7 @@ impl<'a> Deref for PostgresTransaction<'a> {
 impl fmt::Debug for PostgresTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresTransaction")
-            .field("version", &self.names.version)
+            .field("version", &self.names.version())
             .finish_non_exhaustive()
     }
 }
@@ -155,39 +132,8 @@ impl PostgresTables {
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
-        if self.names.is_empty() || self.names.len() > TABLES_MAX {
-            return Err(Invalid::new(format!(
-                "a view has 1 to {TABLES_MAX} tables, not {}",
-                self.names.len()
-            )));
-        }
-        self.names.iter().try_for_each(|name| {
-            check_word("the table", name)?;
-            match name.to_ascii_lowercase().starts_with("retold") {
-                true => Err(Invalid::new(format!(
-                    "a view cannot have the table {name:?}; names that begin with `retold` are \
-                     reserved"
-                ))),
-                false => Ok(()),
-            }
-        })
+        VIEW_NAMES.check_tables(&self.names)
     }
-}
-
-/// Checks a name. Names are inserted into SQL unchanged, so they must not need quotes.
-pub(crate) fn check_word(what: &str, name: &str) -> Result<(), Invalid> {
-    let is_word = name
-        .bytes()
-        .all(|it| it.is_ascii_alphanumeric() || it == b'_');
-    let begins_well = name.bytes().next().is_some_and(|it| !it.is_ascii_digit());
-    let is_free = !name.to_ascii_lowercase().starts_with("pg_");
-    if is_word && begins_well && is_free && name.len() <= WORD_SIZE_MAX {
-        return Ok(());
-    }
-    Err(Invalid::new(format!(
-        "a view cannot have {what} {name:?}; a name has 1 to {WORD_SIZE_MAX} ASCII letters, \
-         digits and underscores, no digit first, and does not begin with `pg_`"
-    )))
 }
 
 impl fmt::Debug for PostgresTables {
@@ -201,30 +147,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_tables_need_no_quotes() {
+    fn names_of_tables_are_not_truncated() {
         let tables = |name: &str| PostgresTables::new([name], |_| String::new()).check();
-        for name in ["dogs", "Dogs_2", "_d"] {
-            assert!(tables(name).is_ok(), "{name}");
-        }
-        for name in [
-            "",
-            "2dogs",
-            "dogs; DROP TABLE event",
-            "retold_dogs",
-            "PG_x",
-            "hünde",
-        ] {
+        let longest = "d".repeat(VIEW_NAMES.size_max);
+        assert!(tables(&longest).is_ok());
+        let longest = VersionNames::new(u32::MAX).table(&longest);
+        assert!(longest.len() <= 63, "PostgreSQL would truncate it");
+        for name in ["PG_x", "retold_dogs", "hünde"] {
             assert!(tables(name).is_err(), "{name}");
         }
-        let long = "d".repeat(WORD_SIZE_MAX + 1);
-        assert!(tables(&long).is_err());
-        let none: [&str; 0] = [];
-        assert!(
-            PostgresTables::new(none, |_| String::new())
-                .check()
-                .is_err()
-        );
-        let longest = VersionNames::new(u32::MAX).table(&"d".repeat(WORD_SIZE_MAX));
-        assert!(longest.len() <= 63, "PostgreSQL would truncate it");
     }
 }

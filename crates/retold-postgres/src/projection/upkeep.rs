@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use retold_core::projection::{
     Applied, Begin, BoxError, Handling, Kept, PageAttempt, Projection, ProjectionOutline,
-    SkippedEvent, Supersede, Switch, Switched, ViewPage, ViewRules, ViewVersion,
+    SkippedEvent, Supersede, Switch, Switched, VersionNames, ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
     Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent, ViewEntry,
@@ -17,7 +17,7 @@ use tokio_postgres::error::SqlState;
 
 use super::failure::{Halt, is_of_an_earlier_one, is_outdated, of_server, poison};
 use super::ledger::Ledger;
-use super::tables::{Postgres, PostgresTables, PostgresTransaction, VersionNames};
+use super::tables::{Postgres, PostgresTables, PostgresTransaction};
 use crate::error::{describe, is_of_content};
 use crate::limits::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
 use crate::server::connection::Connection;

@@ -11,7 +11,7 @@ use retold_core::recording::limits::check_page_limit;
 use retold_core::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError};
 use tokio_postgres::Client;
 
-use super::{Halt, Home, Postgres, PostgresTables, PostgresView, check_word};
+use super::{Halt, Home, Postgres, PostgresTables, PostgresView, VIEW_NAMES};
 use crate::error::Refusal;
 use crate::limits::{VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
 use crate::options::PostgresOptions;
@@ -85,7 +85,7 @@ impl PostgresViews {
     ///
     /// `Invalid` for a URL that cannot be parsed, or a schema whose name needs quotes in SQL.
     pub fn open(url: &str, schema: &str) -> Result<Self, RecordError> {
-        check_word("the schema", schema)?;
+        VIEW_NAMES.check("the schema", schema)?;
         let place = ServerPlace::new(url, &PostgresOptions::new())?;
         Ok(Self::at(
             &place,

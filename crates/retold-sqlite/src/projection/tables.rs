@@ -4,14 +4,15 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use retold_core::projection::{AtOnce, BoxError, ViewKind};
+use retold_core::projection::{AtOnce, BoxError, VersionNames, ViewKind, ViewNameRule};
 use retold_core::recording::Invalid;
 use rusqlite::Connection;
 
-/// Longest name of a table of a view, in bytes; short enough that the suffixed name stays readable.
-const TABLE_NAME_SIZE_MAX: usize = 64;
-/// Most tables of one projection; for more, use several projections.
-const TABLES_MAX: usize = 64;
+/// The names of tables; short enough that the suffixed name stays readable.
+const TABLE_NAMES: ViewNameRule = ViewNameRule {
+    size_max: 64,
+    reserved: "sqlite",
+};
 
 /// The kind of views that are tables of SQLite: handlers of a `Projection<Sqlite>` change rows
 /// through a [`SqliteTransaction`].
@@ -31,29 +32,24 @@ impl ViewKind for Sqlite {
 /// refused.
 pub struct SqliteTransaction<'a> {
     conn: &'a Connection,
-    version: u32,
+    names: VersionNames,
 }
 
 impl<'a> SqliteTransaction<'a> {
-    pub(super) fn new(conn: &'a Connection, version: u32) -> Self {
-        Self { conn, version }
+    pub(super) fn new(conn: &'a Connection, names: VersionNames) -> Self {
+        Self { conn, names }
     }
 
-    /// Returns the name in this version for the plain name that readers use: `dogs__v2` for `dogs`.
-    /// Use it for tables, and also for their indexes and triggers, whose names must not collide
-    /// with those of another version.
+    /// Returns the name in this version for a plain name that readers use; see
+    /// [`VersionNames::table`].
     pub fn table(&self, name: &str) -> String {
-        versioned(name, self.version)
+        self.names.table(name)
     }
 
-    /// The version of the projection.
+    /// Returns the version of the projection.
     pub fn version(&self) -> u32 {
-        self.version
+        self.names.version()
     }
-}
-
-pub(super) fn versioned(name: &str, version: u32) -> String {
-    format!("{name}__v{version}")
 }
 
 impl Deref for SqliteTransaction<'_> {
@@ -67,7 +63,7 @@ impl Deref for SqliteTransaction<'_> {
 impl fmt::Debug for SqliteTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteTransaction")
-            .field("version", &self.version)
+            .field("version", &self.version())
             .finish_non_exhaustive()
     }
 }
@@ -117,34 +113,8 @@ impl SqliteTables {
     }
 
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        if self.names.is_empty() || self.names.len() > TABLES_MAX {
-            return Err(Invalid::new(format!(
-                "a view has 1 to {TABLES_MAX} tables, not {}",
-                self.names.len()
-            )));
-        }
-        self.names
-            .iter()
-            .try_for_each(|name| check_table_name(name))
+        TABLE_NAMES.check_tables(&self.names)
     }
-}
-
-/// Names are inserted into SQL unquoted, so they must be words that need no quotes.
-fn check_table_name(name: &str) -> Result<(), Invalid> {
-    let is_word = name
-        .bytes()
-        .all(|it| it.is_ascii_alphanumeric() || it == b'_');
-    let begins_well = name.bytes().next().is_some_and(|it| !it.is_ascii_digit());
-    let lower = name.to_ascii_lowercase();
-    let is_free = !lower.starts_with("retold") && !lower.starts_with("sqlite");
-    if is_word && begins_well && is_free && name.len() <= TABLE_NAME_SIZE_MAX {
-        return Ok(());
-    }
-    Err(Invalid::new(format!(
-        "a view cannot have the table {name:?}; a name has 1 to {TABLE_NAME_SIZE_MAX} ASCII \
-         letters, digits and underscores, no digit first, and begins with neither `retold` nor \
-         `sqlite`"
-    )))
 }
 
 impl fmt::Debug for SqliteTables {
@@ -158,24 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_tables_need_no_quotes() {
+    fn names_of_sqlite_are_reserved() {
         let tables = |name: &str| SqliteTables::new([name], |_| Ok(())).check();
-        for name in ["dogs", "Dogs_2", "_d"] {
-            assert!(tables(name).is_ok(), "{name}");
-        }
-        for name in [
-            "",
-            "2dogs",
-            "dogs; DROP TABLE event",
-            "retold_dogs",
-            "SQLITE_x",
-            "hünde",
-        ] {
+        assert!(tables(&"d".repeat(TABLE_NAMES.size_max)).is_ok());
+        for name in ["SQLITE_x", "retold_dogs", "hünde"] {
             assert!(tables(name).is_err(), "{name}");
         }
-        let long = "d".repeat(TABLE_NAME_SIZE_MAX + 1);
-        assert!(tables(&long).is_err());
-        let none: [&str; 0] = [];
-        assert!(SqliteTables::new(none, |_| Ok(())).check().is_err());
     }
 }

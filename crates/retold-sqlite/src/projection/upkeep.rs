@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use retold_core::projection::{
     Applied, Begin, BoxError, Handling, Kept, PageAttempt, Projection, ProjectionError,
-    ProjectionOutline, SkippedEvent, Supersede, Switch, Switched, ViewPage, ViewRules, ViewVersion,
+    ProjectionOutline, SkippedEvent, Supersede, Switch, Switched, VersionNames, ViewPage,
+    ViewRules, ViewVersion,
 };
 use retold_core::recording::{
     Checkpoint, Corrupt, Invalid, LogId, Position, RecordError, StoredEvent,
@@ -18,7 +19,7 @@ use retold_core::recording::{
 use rusqlite::Connection;
 
 use super::ledger;
-use super::tables::{Sqlite, SqliteTables, SqliteTransaction, versioned};
+use super::tables::{Sqlite, SqliteTables, SqliteTransaction};
 use crate::error::{before_commit, is_of_the_place};
 
 /// A projection, the tables of its view, and the rules by which the view is kept.
@@ -81,6 +82,10 @@ impl SqliteView {
 
     fn version(&self) -> u32 {
         self.outline().version
+    }
+
+    fn names(&self) -> VersionNames {
+        VersionNames::new(self.version())
     }
 
     /// Returns the stored state of this version and its tables.
@@ -151,7 +156,7 @@ impl SqliteView {
     }
 
     fn create_tables(&self, conn: &Connection) -> Result<(), Halt> {
-        let view = SqliteTransaction::new(conn, self.version());
+        let view = SqliteTransaction::new(conn, self.names());
         let created = within_handler(|| self.tables.create(&view));
         if conn.is_autocommit() {
             return Err(Halt::Sqlite(ended_by_handler()));
@@ -170,7 +175,7 @@ impl SqliteView {
     /// Publishes the tables of a version to readers, under their plain names.
     fn show(&self, conn: &Connection, version: &ViewVersion) -> Result<(), Halt> {
         for name in &version.tables {
-            let table = versioned(name, version.version);
+            let table = VersionNames::new(version.version).table(name);
             let sql = format!("CREATE VIEW {name} AS SELECT * FROM {table}");
             conn.execute_batch(&sql).map_err(|error| {
                 self.refuse(&format!("cannot publish {name:?} to readers"), error.into())
@@ -203,7 +208,7 @@ impl SqliteView {
 
     /// Processes all events; if one cannot be processed, none of them leaves a trace.
     fn take(&self, conn: &Connection, events: &[StoredEvent]) -> Result<Applied, Halt> {
-        let mut view = SqliteTransaction::new(conn, self.version());
+        let mut view = SqliteTransaction::new(conn, self.names());
         execute(conn, "SAVEPOINT retold_view")?;
         for (count, event) in events.iter().enumerate() {
             let handled = within_handler(|| self.projection.handle(&mut view, event));
@@ -226,7 +231,7 @@ impl SqliteView {
     /// event, which is not the fault of the events.
     fn check_tables(&self, conn: &Connection) -> Result<(), Halt> {
         for name in self.stored(conn)?.tables {
-            let table = versioned(&name, self.version());
+            let table = self.names().table(&name);
             if !ledger::has_table(conn, &table)? {
                 let what = "it no longer exists; another program has dropped it; discard \
                             this version of the view and build it again";
@@ -325,7 +330,7 @@ impl SqliteView {
             if stored.is_seen {
                 conn.execute_batch(&format!("DROP VIEW IF EXISTS {name}"))?;
             }
-            let table = versioned(name, stored.version);
+            let table = VersionNames::new(stored.version).table(name);
             conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
         }
         Ok(ledger::forget(conn, self.name(), stored.version)?)
