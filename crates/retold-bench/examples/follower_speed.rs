@@ -1,4 +1,4 @@
-//! Measures the speed of a follower on SQLite: `cargo run --release -p retold-runner --example
+//! Measures the speed of a follower on SQLite: `cargo run --release -p retold-bench --example
 //! follower_speed`.
 //!
 //! Prints the time from a command's return until its effect is recorded, and how many upstream
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use retold::prelude::*;
 use retold::recording::{Checkpoint, LogRead};
 use retold::runner::MultiThread;
+use retold::sqlite::SqliteStore;
 use retold::system::limits::FOLLOW_PAGE_EVENTS;
 use retold::system::{Context, Follower, Goal, Infrastructure, Runner, System};
-use retold_sqlite::SqliteStore;
 
 #[derive(Event, Serialize, Deserialize)]
 struct Counted {
