@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use retold_core::recording::{Corrupt, RecordError};
 use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::error::{DbError, Severity, SqlState};
+use tokio_postgres::types::WrongType;
 
 /// Reasons why the store itself refuses something, in the form of a driver's error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ impl Refusal {
 
 /// Maps the error of a statement that only reads, or that can safely be repeated.
 pub(crate) fn of_statement(what: &str, error: Error) -> RecordError {
-    if error.as_db_error().is_some_and(is_missing) {
+    if error.as_db_error().is_some_and(is_missing) || is_of_changed_type(&error) {
         return Corrupt::new(what, describe(&error)).into();
     }
     of_statement_on_views(what, error)
@@ -90,6 +91,7 @@ pub(crate) fn of_group(error: Error) -> RecordError {
         Some(found) if is_damage(found) || is_missing(found) => {
             Corrupt::new(WHAT, describe(&error)).into()
         }
+        None if is_of_changed_type(&error) => Corrupt::new(WHAT, describe(&error)).into(),
         Some(found) if is_certain(found) => RecordError::unavailable(WHAT, Described::new(error)),
         _ => RecordError::outcome_unknown(WHAT, Described::new(error)),
     }
@@ -104,6 +106,17 @@ pub(crate) fn is_of_content(error: &Error) -> bool {
     })
 }
 
+/// Whether a type of the statement's parameters no longer exists: the schema was dropped, and
+/// perhaps created again, after the statement was prepared. The parameters were not even read.
+pub(crate) fn is_of_dropped_type(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|found| {
+        // The server has no code of its own for this.
+        is_certain(found)
+            && found.code() == &SqlState::INTERNAL_ERROR
+            && found.routine() == Some("getTypeBinaryInputInfo")
+    })
+}
+
 fn is_certain(error: &DbError) -> bool {
     error.parsed_severity() == Some(Severity::Error)
 }
@@ -113,10 +126,21 @@ fn is_damage(error: &DbError) -> bool {
     matches!(error.code().code(), "XX001" | "XX002")
 }
 
-/// Whether the server reports, by the code of the error, that a table, a column or a function of
-/// the store is missing: something else dropped or changed it, and waiting does not bring it back.
+/// Whether the server reports, by the code of the error, that a table, a column, a function or a
+/// type of the store is missing or different: something else dropped or changed it, and waiting
+/// does not bring it back.
 fn is_missing(error: &DbError) -> bool {
-    matches!(error.code().code(), "3F000" | "42P01" | "42703" | "42883")
+    matches!(
+        error.code().code(),
+        "3F000" | "42P01" | "42703" | "42704" | "42804" | "42883"
+    )
+}
+
+/// Whether the driver did not send a parameter, because the statement has another type for it than
+/// this program: something else changed a type of the store.
+fn is_of_changed_type(error: &Error) -> bool {
+    use std::error::Error as _;
+    error.source().is_some_and(|it| it.is::<WrongType>())
 }
 
 /// A driver's error that shows the server's message; the driver's own error leaves it to its
@@ -172,9 +196,9 @@ fn advice(code: &str) -> Option<&'static str> {
             "the role lacks the rights for this: `retold schema postgres` prints the roles of a \
              reader and of a writer with their grants"
         }
-        "3F000" | "42P01" | "42703" | "42883" => {
-            "something else dropped or changed a table or function of the store: restore it from \
-             a backup"
+        "3F000" | "42P01" | "42703" | "42704" | "42804" | "42883" => {
+            "something else dropped or changed a table, function or type of the store: restore it \
+             from a backup"
         }
         "53100" => "free some disk space on the server; the store then resumes by itself",
         "53300" => {

@@ -1,10 +1,13 @@
-//! The items of queries as parameters of a statement: lists of equal length, with one entry for
-//! each item, and one list of all names.
+//! The items of a query as parameters of a statement that reads: lists of equal length, with one
+//! entry for each item, and one list of all names.
+//!
+//! A statement that appends takes items as rows of a composite type. Reads do not, because the
+//! driver would ask the server for that type on each connection that reads.
 
 use retold_core::recording::QueryItem;
 
-/// The items of one or more queries. The functions of the schema take the names of an item from
-/// `names`: first its streams, then its topics, then its tags.
+/// The items of a query. The statements take the names of an item from `names`: first its streams,
+/// then its topics, then its tags.
 #[derive(Debug, Default)]
 pub(crate) struct QueryItems<'a> {
     /// The index in `names` of the first name of each item, counted from 1.
@@ -21,21 +24,14 @@ pub(crate) struct QueryItems<'a> {
 impl<'a> QueryItems<'a> {
     pub(crate) fn of(items: &'a [QueryItem]) -> Self {
         let mut lists = Self::default();
-        items.iter().for_each(|item| lists.push(item));
+        for item in items {
+            lists.starts.push(count(lists.names.len() + 1));
+            lists.streams.push(count(item.streams.len()));
+            lists.topics.push(count(item.topics.len()));
+            lists.tags.push(count(item.tags.len()));
+            lists.names.extend(names(item));
+        }
         lists
-    }
-
-    pub(crate) fn push(&mut self, item: &'a QueryItem) {
-        self.starts.push(count(self.names.len() + 1));
-        self.streams.push(count(item.streams.len()));
-        self.topics.push(count(item.topics.len()));
-        self.tags.push(count(item.tags.len()));
-        self.names.extend(names(item));
-    }
-
-    /// Returns the number of items.
-    pub(crate) fn len(&self) -> usize {
-        self.starts.len()
     }
 }
 

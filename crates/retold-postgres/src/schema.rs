@@ -14,7 +14,7 @@ use crate::server::roles::{reader_role, writer_role};
 use crate::sql_text::{check_schema, dollar_mark, quote, shell_word};
 
 /// The version of the schema that this program writes and reads.
-pub const SCHEMA_VERSION: i32 = 7;
+pub const SCHEMA_VERSION: i32 = 8;
 
 /// Joins files of the folder `schema`, with an empty line between them.
 macro_rules! files {
@@ -26,12 +26,13 @@ macro_rules! files {
     };
 }
 
-/// The schema: the tables with their triggers, then the functions, each after those that it uses,
-/// and last the rights, which cover everything before them.
+/// The schema: the tables with their triggers, the types of parameters, then the functions, each
+/// after those that it uses, and last the rights, which cover everything before them.
 const SCHEMA: &str = files!(
     "tables",
     "functions/refuse",
     "triggers",
+    "types",
     "functions/version_from",
     "functions/rarest",
     "functions/has_tags",
@@ -260,6 +261,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 22);
+        assert_eq!(count, 23);
     }
 }

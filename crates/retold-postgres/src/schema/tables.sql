@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 7. They must stay compatible with existing
+-- The tables and functions of a Retold store, version 8. They must stay compatible with existing
 -- databases: a change is a new version, with a conversion from the old one.
 --
 -- "retold" stands for the schema of the store. Texts are compared by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (7);
+INSERT INTO "retold".schema_version VALUES (8);
 
 -- The logs, each with its end. An append locks the log's row first, so appends to a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The

@@ -7,14 +7,13 @@ use retold_core::recording::{
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::result_code::ResultCode;
+
 /// The result of an append, and the log's append count after it.
 pub(crate) struct Answer {
     pub(crate) answer: Result<Appended, RecordError>,
     pub(crate) append_count: u64,
 }
-
-/// The code of a row that stands for all appends of the group.
-const ALL_RECORDED: i32 = 7;
 
 /// Returns a result for each append of a group from the rows of `append_group`.
 pub(crate) fn answers<'a>(
@@ -39,11 +38,11 @@ pub(crate) fn answers<'a>(
 /// Returns the position of a group's first event and the append count after it, if the whole group
 /// is recorded.
 fn all_recorded(row: &Row) -> Option<(Position, u64)> {
-    let code: i32 = row.try_get(0).ok()?;
+    let code = ResultCode::from_code(row.try_get(0).ok()?)?;
     let first: Option<i64> = row.try_get(1).ok()?;
     let append_count: i64 = row.try_get(4).ok()?;
     let first = Position::new(first?.cast_unsigned())?;
-    (code == ALL_RECORDED).then_some((first, append_count.cast_unsigned()))
+    (code == ResultCode::AllRecorded).then_some((first, append_count.cast_unsigned()))
 }
 
 fn all<'a>(
@@ -66,7 +65,8 @@ fn all<'a>(
 
 /// A row that the function returned for an append.
 struct Said {
-    code: i32,
+    /// `None` for a name that this program does not know.
+    code: Option<ResultCode>,
     number: Option<i64>,
     event: Option<Uuid>,
     index: usize,
@@ -77,7 +77,7 @@ fn answer(row: &Row, append: &Append) -> Answer {
     let read = || -> Result<(Said, i64), tokio_postgres::Error> {
         let index: Option<i32> = row.try_get(3)?;
         let said = Said {
-            code: row.try_get(0)?,
+            code: ResultCode::from_code(row.try_get(0)?),
             number: row.try_get(1)?,
             event: row.try_get(2)?,
             index: index.and_then(|it| usize::try_from(it).ok()).unwrap_or(0),
@@ -120,10 +120,10 @@ impl Said {
             Some(first) => Positions::new(first, events.len() as u64),
             None => Positions::NONE,
         };
-        let conflict = match self.code {
-            0 => return Some(Ok(Appended::Recorded(positions))),
-            1 => return Some(Ok(Appended::Repeated(positions))),
-            2 => {
+        let conflict = match self.code? {
+            ResultCode::Recorded => return Some(Ok(Appended::Recorded(positions))),
+            ResultCode::Repeated => return Some(Ok(Appended::Repeated(positions))),
+            ResultCode::OtherCheckpoint => {
                 let range = append.processed_ranges().get(self.index)?;
                 Conflict::Checkpoint {
                     follower: range.follower.clone(),
@@ -131,11 +131,11 @@ impl Said {
                     checkpoint: self.checkpoint(),
                 }
             }
-            3 => Conflict::EventId {
+            ResultCode::IdExists => Conflict::EventId {
                 id: events.get(self.index)?.id,
                 position: self.position()?,
             },
-            4 => match append.all_conditions().get(self.index)? {
+            ResultCode::OtherVersion => match append.all_conditions().get(self.index)? {
                 Condition::StreamAt {
                     stream, expected, ..
                 } => Conflict::Stream {
@@ -146,19 +146,19 @@ impl Said {
                 },
                 _ => return None,
             },
-            5 => Conflict::Query {
+            ResultCode::QueryMatches => Conflict::Query {
                 condition: self.index,
                 found: self.checkpoint()?,
             },
-            6 => return Some(Err(self.beyond_head(append)?)),
-            8 => match append.all_conditions().get(self.index)? {
+            ResultCode::BeyondHead => return Some(Err(self.beyond_head(append)?)),
+            ResultCode::OtherTopicCount => match append.all_conditions().get(self.index)? {
                 Condition::TopicCount { count } => Conflict::Topics {
                     expected: *count,
                     actual: self.number?.cast_unsigned(),
                 },
                 _ => return None,
             },
-            _ => return None,
+            ResultCode::AllRecorded => return None,
         };
         Some(Err(conflict.into()))
     }

@@ -15,7 +15,7 @@ use tokio_postgres::{Row, Statement};
 use super::answer::{Answer, answers};
 use super::group::{self, Group, Session};
 use crate::birth::replaced;
-use crate::error::{Refusal, is_of_content, of_group, of_statement};
+use crate::error::{Refusal, is_of_content, is_of_dropped_type, of_group, of_statement};
 use crate::limits::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
     QUEUE_WAIT_MAX,
@@ -168,6 +168,12 @@ impl Service {
                 for member in members {
                     Box::pin(self.commit(vec![member])).await;
                 }
+            }
+            Err(Unsent::Failed(error)) if is_of_dropped_type(&error) => {
+                // A new connection finds the types of the present schema, or that there is none.
+                connection.close();
+                drop(permit);
+                Box::pin(self.commit(members)).await;
             }
             Err(unsent) => {
                 let error = unsent.reported();

@@ -5,6 +5,7 @@ use retold_core::recording::{
     ProcessedRange, Query, RangeRead, RecordError, Store, StoredSnapshot, StreamRead, Version,
     verify_log,
 };
+use retold_postgres::schema_sql;
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};
@@ -288,6 +289,54 @@ fn a_dropped_table_column_or_function_is_corrupt() {
             );
             let error = read.unwrap_err().to_string();
             assert!(error.contains("dropped or changed"), "{error}");
+        }
+    });
+}
+
+/// Goal: a type of the schema that something else changed is reported as damage, both on a
+/// connection that has prepared its statements and on a new one.
+#[test]
+fn a_changed_type_is_corrupt() {
+    block_on(async {
+        let database = Database::create().await;
+        let log = LogId::new(Uuid::from_u128(1));
+        let event = || NewEvent::new(EventId::new(Uuid::now_v7()), "Began", "{}");
+        let recorder = database.open().await.open("dogs", log).await.unwrap();
+        recorder.append(Append::of([event()])).await.unwrap();
+        let client = database.client().await;
+        for change in ["DROP ATTRIBUTE revision", "ADD ATTRIBUTE revision text"] {
+            let change = format!("ALTER TYPE retold.new_event {change}");
+            client.batch_execute(&change).await.unwrap();
+            let other = database.open().await.open("dogs", log).await.unwrap();
+            for recorder in [&recorder, &other] {
+                let appended = recorder.append(Append::of([event()])).await;
+                let is_corrupt = matches!(appended, Err(RecordError::Corrupt(_)));
+                assert!(is_corrupt, "{change}: {appended:?}");
+            }
+        }
+    });
+}
+
+/// Goal: an open store continues after its schema was dropped and restored, with other types of
+/// parameters than those that its connections know.
+#[test]
+fn an_open_store_continues_after_its_schema_was_restored() {
+    block_on(async {
+        let database = Database::create().await;
+        let log = LogId::new(Uuid::from_u128(1));
+        let recorder = database.open().await.open("dogs", log).await.unwrap();
+        let event = || NewEvent::new(EventId::new(Uuid::now_v7()), "Began", "{}");
+        for _ in 0..2 {
+            let appended = recorder.append(Append::of([event()])).await.unwrap();
+            assert_eq!(appended.positions().first(), Position::new(1));
+            let restore = format!(
+                "BEGIN; DROP SCHEMA retold CASCADE; {}
+                 INSERT INTO retold.log (name, id) VALUES ('dogs', '{}'); COMMIT",
+                schema_sql("retold").unwrap(),
+                log.uuid()
+            );
+            let client = database.client().await;
+            client.batch_execute(&restore).await.unwrap();
         }
     });
 }

@@ -1,47 +1,27 @@
--- Records the appends of a group that hold, and returns a result for each: the only entry point.
+-- Records the appends of a group that hold, and returns the result of each: the only entry point.
 --
--- Lists of events, conditions and stretches hold the entries of one append after those of the
--- other, counted from 1; keys number the distinct ids, streams and followers of the group. The
--- result of an append is a code: 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id exists
--- already, 4 a stream is at another version or, with an event, ends with that event instead of the
--- one that the condition names, 5 a query matches, 6 a condition begins beyond the head, 8 the log
--- has another number of topics, which is returned as the position; and where: position, event, and
--- the index of the event, condition or stretch in the append, from 0. If all of them are recorded,
--- there is one row for all, with the code 7 and the position of the first event.
---
--- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number (and
--- its last event is `condition_events`, where that is not NULL), 3 no event after the number
--- matches the items, 4 there is no event after the number, 5 the log has the number of topics.
--- Events of earlier appends of the group that would match are passed as candidates, because they
--- are not in the tables yet.
+-- The lists of events, conditions and ranges have the entries of one append after those of the
+-- other, as many of each append as the counts say. The lists of ids, streams and topics have each
+-- of those that occur in the group once. The flags say whether an event has a tag, and whether a
+-- condition has a query.
 --
 -- Nearly always all appends of a group hold. This function first checks for all of them at once
 -- whether each holds if the earlier ones do. For that the caller computes in advance what earlier
--- appends of the group add: to the stream of an event (its ordinal among the group's events of that
--- stream) or of a condition, and to the head that a stretch finds; and it states by `is_plain` that
--- nothing within the group prevents it: no id twice, no condition that names another event than an
--- earlier append adds, no candidate, no condition of kind 4, no stretch without an event or that
--- does not join another of the group. If they do not all hold, they are checked one by one.
+-- appends of the group add to streams and to the head; and it states by `is_plain` that nothing
+-- within the group prevents it: no id twice, no condition that names another event than an earlier
+-- append adds, no candidate, no condition that there is no event at all after a position, no range
+-- without an event or that does not join another of the group. If they do not all hold, they are
+-- checked one by one.
 CREATE FUNCTION "retold".append_group(
-    of_log integer, is_plain boolean,
-    event_counts integer[], condition_counts integer[], stretch_counts integer[],
-    ids uuid[], id_keys integer[], streams text[], stream_keys integer[], stream_ordinals integer[],
-    place_indexes integer[], place_counts integer[], topics text[],
-    revisions integer[], packed_tags bytea[], times bigint[], encodings text[], origins text[],
-    metadatas bytea[], payloads bytea[], payload_checksums bigint[], content_checksums bigint[],
-    tag_events integer[], tag_names text[],
-    distinct_ids uuid[], distinct_streams text[],
-    kinds integer[], condition_streams integer[], condition_numbers bigint[],
-    condition_events uuid[], condition_offsets integer[],
-    item_starts integer[], item_counts integer[],
-    candidate_starts integer[], candidate_counts integer[], candidates integer[],
-    name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
-    tag_name_counts integer[], names text[],
-    stretch_keys integer[], afters bigint[], to_positions bigint[], to_ids uuid[],
-    editions integer[], stretch_heads integer[], stretch_checksums bigint[], to_checksums bigint[],
-    distinct_followers text[], distinct_upstreams uuid[], first_afters bigint[]
-) RETURNS TABLE (code integer, at_position bigint, at_event uuid, at_index integer, appends bigint)
-LANGUAGE plpgsql AS $$
+    of_log integer, is_plain boolean, with_tags boolean, with_queries boolean,
+    event_counts integer[], condition_counts integer[], range_counts integer[],
+    ids uuid[], streams text[], topics text[],
+    events "retold".new_event[], conditions "retold".condition[],
+    ranges "retold".processed_range[]
+) RETURNS TABLE (
+    result "retold".append_result, number bigint, event_id uuid, entry_index integer,
+    appends bigint
+) LANGUAGE plpgsql AS $$
 DECLARE
     old_position bigint;
     last_stretch bigint;
@@ -49,24 +29,19 @@ DECLARE
     stream_events uuid[];
     old_topics bigint;
     new_topics bigint;
+    single "retold".new_event;
     version bigint;
     now_is bigint;
     holds boolean := is_plain;
     judged_to bigint := 0;
     is_refused boolean := true;
 BEGIN
-    IF cardinality(names) > 0 THEN
+    IF with_queries THEN
         -- Queries are checked up to the present head while others append, since recorded events
         -- never change; only newer events are checked while others wait.
         SELECT l.position INTO judged_to FROM "retold".log l WHERE l.key = of_log;
-        PERFORM "retold".prepare_judging(
-            of_log, judged_to, condition_numbers, item_starts, item_counts, name_starts,
-            stream_name_counts, topic_name_counts, tag_name_counts, names
-        );
-        holds := holds AND NOT "retold".any_matches(
-            of_log, 0, judged_to, condition_numbers, item_starts, item_counts, name_starts,
-            stream_name_counts, topic_name_counts, tag_name_counts, names
-        );
+        PERFORM "retold".prepare_judging(of_log, judged_to, conditions);
+        holds := holds AND NOT "retold".any_matches(of_log, 0, judged_to, conditions);
     END IF;
     IF holds THEN
         SELECT l.position, l.append_count, l.stretch_count, l.topic_count
@@ -82,9 +57,9 @@ BEGIN
             ),
             ends.versions, ends.events,
             (
-                SELECT count(*) FROM (SELECT DISTINCT n.topic FROM unnest(topics) AS n (topic)) d
+                SELECT count(*) FROM unnest(topics) AS n (topic)
                 WHERE (
-                    SELECT e.log FROM "retold".event e WHERE e.topic = d.topic AND e.log = of_log
+                    SELECT e.log FROM "retold".event e WHERE e.topic = n.topic AND e.log = of_log
                     ORDER BY e.position + 0 LIMIT 1
                 ) IS NULL
             )
@@ -92,58 +67,51 @@ BEGIN
             FROM (
                 SELECT array_agg(coalesce(there.version, 0) ORDER BY d.key) AS versions,
                     array_agg(there.id ORDER BY d.key) AS events
-                FROM unnest(distinct_streams) WITH ORDINALITY AS d (name, key) LEFT JOIN LATERAL (
+                FROM unnest(streams) WITH ORDINALITY AS d (name, key) LEFT JOIN LATERAL (
                     SELECT e.version, e.id FROM "retold".event e
                     WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
                 ) there ON true
             ) ends;
     END IF;
-    IF holds AND cardinality(kinds) > 0 THEN
+    IF holds AND cardinality(conditions) > 0 THEN
         holds := NOT EXISTS (
-            SELECT FROM unnest(kinds, condition_streams, condition_numbers, condition_events,
-                    condition_offsets) AS c (kind, stream, number, event, added)
-            WHERE CASE c.kind
-                WHEN 0 THEN stream_versions[c.stream] + c.added <> 0
-                WHEN 1 THEN stream_versions[c.stream] + c.added = 0
-                WHEN 2 THEN stream_versions[c.stream] + c.added <> c.number
+            SELECT FROM unnest(conditions) AS c
+            WHERE CASE
+                WHEN c.stream_key IS NOT NULL THEN
+                    (c.version IS NULL AND stream_versions[c.stream_key] + c.added = 0)
+                    OR stream_versions[c.stream_key] + c.added <> c.version
                     -- The additions of earlier appends of the group were compared in advance.
-                    OR (c.added = 0 AND c.event <> stream_events[c.stream])
-                WHEN 5 THEN c.number <> old_topics
+                    OR (c.added = 0 AND c.event <> stream_events[c.stream_key])
+                WHEN c.topic_count IS NOT NULL THEN
+                    c.topic_count <> old_topics
                     -- One append of the group may add a topic that a later one must know of.
                     OR (new_topics > 0 AND cardinality(event_counts) > 1)
-                ELSE c.number NOT BETWEEN 0 AND old_position
+                ELSE c.after NOT BETWEEN 0 AND old_position
             END
         );
     END IF;
-    IF holds AND cardinality(names) > 0 AND old_position > judged_to THEN
-        holds := NOT "retold".any_matches(
-            of_log, judged_to, old_position, condition_numbers, item_starts, item_counts,
-            name_starts, stream_name_counts, topic_name_counts, tag_name_counts, names
-        );
+    IF holds AND with_queries AND old_position > judged_to THEN
+        holds := NOT "retold".any_matches(of_log, judged_to, old_position, conditions);
     END IF;
-    IF holds AND cardinality(stretch_keys) > 0 THEN
+    IF holds AND cardinality(ranges) > 0 THEN
         holds := NOT EXISTS (
-            SELECT FROM unnest(distinct_followers, distinct_upstreams, first_afters)
-                AS d (follower, upstream, after), LATERAL (
-                    SELECT s.to_position FROM "retold".stretch s WHERE s.log = of_log
-                    AND s.follower = d.follower AND s.upstream = d.upstream
-                    ORDER BY s.ordinal + 0 DESC LIMIT 1
-                ) there
-            WHERE d.after IS DISTINCT FROM there.to_position
+            SELECT FROM unnest(ranges) AS r, LATERAL (
+                SELECT s.to_position FROM "retold".stretch s WHERE s.log = of_log
+                AND s.follower = r.follower AND s.upstream = r.upstream
+                ORDER BY s.ordinal + 0 DESC LIMIT 1
+            ) there
+            WHERE r.is_first AND r.after IS DISTINCT FROM there.to_position
         );
     END IF;
     IF holds IS NOT TRUE THEN
-        FOR code, at_position, at_event, at_index, appends IN SELECT * FROM "retold".append_judged(
-            of_log, event_counts, condition_counts, stretch_counts, ids, id_keys, streams,
-            stream_keys, topics, revisions, packed_tags, times, encodings, origins, metadatas,
-            payloads, payload_checksums, content_checksums,
-            tag_events, tag_names, distinct_ids, distinct_streams, kinds,
-            condition_streams, condition_numbers, condition_events, item_starts, item_counts,
-            candidate_starts, candidate_counts, candidates, name_starts, stream_name_counts,
-            topic_name_counts, tag_name_counts, names, stretch_keys, afters, to_positions, to_ids,
-            editions, stretch_checksums, to_checksums, distinct_followers, distinct_upstreams
-        ) LOOP
-            is_refused := is_refused AND code >= 3;
+        FOR result, number, event_id, entry_index, appends IN
+            SELECT * FROM "retold".append_judged(
+                of_log, with_tags, event_counts, condition_counts, range_counts,
+                ids, streams, topics, events, conditions, ranges
+            )
+        LOOP
+            is_refused := is_refused
+                AND result NOT IN ('recorded', 'repeated', 'other_checkpoint');
             RETURN NEXT;
         END LOOP;
         IF is_refused THEN
@@ -155,71 +123,70 @@ BEGIN
     END IF;
 
     now_is := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
-    IF cardinality(ids) = 1 THEN
+    IF cardinality(events) = 1 THEN
         -- For one event, the rows of lists cost more than the write itself.
-        version := stream_versions[stream_keys[1]] + stream_ordinals[1];
+        single := events[1];
+        version := stream_versions[single.stream_key] + single.stream_ordinal;
         INSERT INTO "retold".event VALUES (
-            of_log, old_position + 1, ids[1], streams[1], version, place_indexes[1],
-            place_counts[1], topics[1], revisions[1], packed_tags[1], times[1], now_is,
-            encodings[1], origins[1], metadatas[1], payloads[1], payload_checksums[1],
-            content_checksums[1]
+            of_log, old_position + 1, ids[1], streams[single.stream_key], version,
+            single.place_index, single.place_count, topics[1], single.revision, single.packed_tags,
+            single.time, now_is, single.encoding, single.origin, single.metadata, single.payload,
+            single.payload_checksum, single.content_checksum
             # (((old_position + 1) & 2147483647) * 2146121005
                 + (((old_position + 1) >> 31) & 8589934591) * 374761393)
             # ((coalesce(version, 0) & 2147483647) * 1540483477
                 + ((coalesce(version, 0) >> 31) & 8589934591) * 506952113)
-            # ((now_is & 2147483647) * 1903816577 + ((now_is >> 31) & 8589934591) * 439351297)
+            # ((now_is & 2147483647) * 1903816577
+                + ((now_is >> 31) & 8589934591) * 439351297)
         );
     ELSE
         INSERT INTO "retold".event
-            SELECT of_log, n.position, n.id, n.stream, n.version, n.place_index, n.place_count,
-                n.topic, n.revision, n.tags, n.time, now_is, n.encoding, n.origin, n.metadata,
-                n.payload, n.payload_checksum, n.content_checksum
+            SELECT of_log, n.position, ids[n.id_key], streams[n.stream_key], n.version,
+                n.place_index, n.place_count, topics[n.topic_key], n.revision, n.packed_tags,
+                n.time, now_is, n.encoding, n.origin, n.metadata, n.payload,
+                n.payload_checksum, n.content_checksum
                 # ((n.position & 2147483647) * 2146121005
                     + ((n.position >> 31) & 8589934591) * 374761393)
                 # ((coalesce(n.version, 0) & 2147483647) * 1540483477
                     + ((coalesce(n.version, 0) >> 31) & 8589934591) * 506952113)
-                # ((now_is & 2147483647) * 1903816577 + ((now_is >> 31) & 8589934591) * 439351297)
+                # ((now_is & 2147483647) * 1903816577
+                    + ((now_is >> 31) & 8589934591) * 439351297)
             FROM (
-                SELECT old_position + u.ordinal AS position,
+                SELECT old_position + u.ordinality AS position,
                     stream_versions[u.stream_key] + u.stream_ordinal AS version, u.*
-                FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts,
-                        topics, revisions, packed_tags, times, encodings, origins, metadatas,
-                        payloads, payload_checksums, content_checksums)
-                    WITH ORDINALITY AS u (id, stream, stream_key, stream_ordinal, place_index,
-                        place_count, topic, revision, tags, time, encoding, origin, metadata,
-                        payload, payload_checksum, content_checksum, ordinal)
+                FROM unnest(events) WITH ORDINALITY AS u
             ) n;
     END IF;
-    IF cardinality(tag_events) > 0 THEN
+    IF with_tags THEN
         INSERT INTO "retold".event_tag
-            SELECT of_log, t.tag, old_position + t.event
-            FROM unnest(tag_events, tag_names) AS t (event, tag);
+            SELECT of_log, unnest(u.tags), old_position + u.ordinality
+            FROM unnest(events) WITH ORDINALITY AS u;
     END IF;
-    IF cardinality(stretch_keys) > 0 THEN
+    IF cardinality(ranges) > 0 THEN
         INSERT INTO "retold".stretch
-            SELECT of_log, n.ordinal, distinct_followers[n.key], distinct_upstreams[n.key], n.after,
-                n.to_position, n.to_id, n.edition, nullif(n.head, 0), true,
+            SELECT of_log, n.ordinal, n.follower, n.upstream, n.after, n.to_position, n.to_id,
+                n.policy_version, nullif(n.head, 0), true,
                 n.checksum
                 # ((n.ordinal & 2147483647) * 2146121005
                     + ((n.ordinal >> 31) & 8589934591) * 374761393)
-                # ((n.head & 2147483647) * 1540483477 + ((n.head >> 31) & 8589934591) * 506952113),
+                # ((n.head & 2147483647) * 1540483477
+                    + ((n.head >> 31) & 8589934591) * 506952113),
                 n.to_checksum
                 # ((n.ordinal & 2147483647) * 2146121005
                     + ((n.ordinal >> 31) & 8589934591) * 374761393)
             FROM (
-                SELECT last_stretch + u.number AS ordinal, old_position + u.added AS head, u.*
-                FROM unnest(stretch_keys, afters, to_positions, to_ids, editions, stretch_heads,
-                        stretch_checksums, to_checksums)
-                    WITH ORDINALITY AS u (key, after, to_position, to_id, edition, added,
-                        checksum, to_checksum, number)
+                SELECT last_stretch + u.ordinality AS ordinal, old_position + u.added AS head, u.*
+                FROM unnest(ranges) WITH ORDINALITY AS u
             ) n;
     END IF;
-    UPDATE "retold".log l SET position = old_position + cardinality(ids),
+    UPDATE "retold".log l SET position = old_position + cardinality(events),
         head_id = ids[cardinality(ids)],
         append_count = appends + cardinality(event_counts),
-        stretch_count = last_stretch + cardinality(stretch_keys),
+        stretch_count = last_stretch + cardinality(ranges),
         topic_count = l.topic_count + new_topics
         WHERE l.key = of_log
-        RETURNING 7, old_position + 1, l.append_count INTO code, at_position, appends;
+        RETURNING l.append_count INTO appends;
+    result := 'all_recorded';
+    number := old_position + 1;
     RETURN NEXT;
 END $$;

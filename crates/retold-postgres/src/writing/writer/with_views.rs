@@ -11,7 +11,9 @@ use tokio_postgres::Row;
 
 use super::{Service, Unsent, refuse};
 use crate::birth::replaced;
-use crate::error::{Refusal, describe, is_of_content, of_statement, of_statement_on_views};
+use crate::error::{
+    Refusal, describe, is_of_content, is_of_dropped_type, of_statement, of_statement_on_views,
+};
 use crate::limits::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::log::{Born, Met};
 use crate::projection::inline::{Hindrance, Inline, Positions};
@@ -31,6 +33,8 @@ enum Unrecorded {
     Refused(RecordError),
     /// An error for one of them, or for the only one.
     AtFault(RecordError),
+    /// The schema was dropped after the statement was prepared.
+    Outdated,
     /// It may have been recorded: the connection was lost during the commit.
     Unknown(Unsent),
     /// It was recorded, but the server did not wait for its standbys; with the group's rows.
@@ -78,6 +82,11 @@ impl Service {
                 return;
             }
             Err(Unrecorded::AtFault(error)) => error,
+            Err(Unrecorded::Outdated) => {
+                connection.close();
+                drop(permit);
+                return Box::pin(self.commit_with_views(members, inline)).await;
+            }
             Err(Unrecorded::Refused(error)) => {
                 // It may be cut or silent, though the driver does not know that yet.
                 connection.close();
@@ -191,6 +200,9 @@ impl Service {
 
 /// Maps an error of a group's statement within a transaction: nothing is committed.
 fn at_fault(error: tokio_postgres::Error) -> Unrecorded {
+    if is_of_dropped_type(&error) {
+        return Unrecorded::Outdated;
+    }
     let is_of_content = is_of_content(&error);
     let error = of_statement("appending", error);
     match is_of_content {
