@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use retold_core::domain::Timestamp;
 use retold_core::projection::{
-    Applied, Kept, ProjectionError, ProjectionPipeline, Seen, SkippedEvent, ViewPage, ViewStore,
+    Applied, ProjectionError, ProjectionPipeline, SkippedEvent, StoredView, ViewPage, ViewStore,
+    VisibleView,
 };
 use retold_core::recording::{
     Append, BoxFuture, Checkpoint, LogRead, MemoryStore, NewEvent, Recorder, Store, StoredEvent,
@@ -105,13 +106,13 @@ pub(super) fn page(events: &[StoredEvent], range: Range<usize>) -> ViewPage {
 }
 
 /// Begins over the log with this number.
-pub(super) async fn begin(view_store: &dyn ViewStore, log: u128) -> Kept {
+pub(super) async fn begin(view_store: &dyn ViewStore, log: u128) -> StoredView {
     let begun = view_store.begin(log_id(log), None).await;
     begun.unwrap_or_else(|error| panic!("it does not begin: {error}"))
 }
 
 /// Returns the stored state.
-pub(super) async fn kept(view_store: &dyn ViewStore) -> Option<Kept> {
+pub(super) async fn kept(view_store: &dyn ViewStore) -> Option<StoredView> {
     view_store.kept().await.expect("the state is read")
 }
 
@@ -144,8 +145,8 @@ pub(super) fn skipped(event: &StoredEvent) -> SkippedEvent {
 }
 
 /// The state of a version that has begun over the log with this number.
-pub(super) fn state(log: u128, checkpoint: Option<Checkpoint>, seen: Seen) -> Kept {
-    Kept {
+pub(super) fn state(log: u128, checkpoint: Option<Checkpoint>, seen: VisibleView) -> StoredView {
+    StoredView {
         upstream: log_id(log),
         checkpoint,
         seen,

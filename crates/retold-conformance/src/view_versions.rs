@@ -1,6 +1,8 @@
 //! Rules 6 to 12 of a view store: how versions begin, replace each other, and are discarded.
 
-use retold_core::projection::{Applied, ProjectionError, Seen, Supersede, Switched, ViewStore};
+use retold_core::projection::{
+    Applied, ProjectionError, Supersede, Switched, ViewStore, VisibleView,
+};
 use retold_core::recording::{Checkpoint, StoredEvent};
 
 use super::scene::{checkpoint, log_id};
@@ -15,14 +17,14 @@ pub async fn a_version_begins_once<S: ViewSubject>() {
     let scene = ViewScene::<S>::new().await;
     let view_store = scene.keep(1).await;
     assert_eq!(kept(&*view_store).await, None);
-    let begun = state(1, None, Seen::This);
+    let begun = state(1, None, VisibleView::This);
     assert_eq!(begin(&*view_store, 1).await, begun);
     let start = Some(checkpoint(3, 3));
     let again = view_store.begin(log_id(1), start).await;
     assert_eq!(again.ok(), Some(begun), "it has begun over this log");
     assert_eq!(kept(&*view_store).await, Some(begun));
 
-    let replaced = state(2, start, Seen::This);
+    let replaced = state(2, start, VisibleView::This);
     let again = view_store.begin(log_id(2), start).await;
     assert_eq!(again.ok(), Some(replaced), "it has processed nothing");
     for view_store in [view_store, scene.keep(1).await] {
@@ -39,18 +41,18 @@ pub async fn readers_see_the_first_version_at_once<S: ViewSubject>() {
     let events = history(1, &["sit", "fetch"]).await;
     let first = scene.begun(2).await;
     let next = scene.keep(3).await;
-    assert_eq!(begin(&*next, 1).await, state(1, None, Seen::Older));
+    assert_eq!(begin(&*next, 1).await, state(1, None, VisibleView::Older));
     apply(&*next, page(&events, 0..2)).await;
     assert_eq!(scene.read().await, [""; 0]);
     apply(&*first, page(&events, 0..1)).await;
     assert_eq!(scene.read().await, ["sit"]);
     assert_eq!(
         kept(&*first).await,
-        Some(state(1, after(&events, 1), Seen::This))
+        Some(state(1, after(&events, 1), VisibleView::This))
     );
     assert_eq!(
         kept(&*next).await,
-        Some(state(1, after(&events, 2), Seen::Older))
+        Some(state(1, after(&events, 2), VisibleView::Older))
     );
 }
 
@@ -85,7 +87,7 @@ pub async fn readers_never_move_backward<S: ViewSubject>() {
     assert_eq!(scene.read().await, ["sit", "fetch"]);
     assert_eq!(
         kept(&*second).await,
-        Some(state(1, Some(ahead), Seen::This))
+        Some(state(1, Some(ahead), VisibleView::This))
     );
 
     let third = scene.begun(3).await;
@@ -95,7 +97,7 @@ pub async fn readers_never_move_backward<S: ViewSubject>() {
     assert_eq!(scene.read().await, ["sit"]);
     assert_eq!(
         kept(&*third).await,
-        Some(state(1, after(&events, 1), Seen::This))
+        Some(state(1, after(&events, 1), VisibleView::This))
     );
 }
 
@@ -137,7 +139,7 @@ pub async fn a_switch_drops_older_versions<S: ViewSubject>() {
     let stored = after(&events, 3);
     let switched = third.switch(stored, stored, Supersede::Reached).await;
     assert_eq!(switched.ok(), Some(Switched::Done));
-    let seen = state(1, stored, Seen::This);
+    let seen = state(1, stored, VisibleView::This);
     for view_store in [third, scene.keep(3).await] {
         assert_eq!(kept(&*view_store).await, Some(seen));
         // A version that readers see already only moves its checkpoint.
@@ -216,7 +218,7 @@ pub async fn a_discarded_version_begins_again<S: ViewSubject>() {
     assert_eq!(kept(&*first).await, None);
     assert_eq!(first.skipped(None, 10).await.ok(), Some(Vec::new()));
     assert_eq!(scene.read().await, [""; 0]);
-    assert_eq!(begin(&*first, 2).await, state(2, None, Seen::This));
+    assert_eq!(begin(&*first, 2).await, state(2, None, VisibleView::This));
     let events = history(2, &["speak", "roll"]).await;
     apply(&*first, page(&events, 0..2)).await;
     assert_eq!(scene.read().await, ["speak", "roll"]);
@@ -230,7 +232,7 @@ pub async fn versions_have_events_of_one_log<S: ViewSubject>() {
     let stored = scene.begun(2).await;
     // While no version has events, there is nothing to compare.
     let empty = scene.keep(3).await;
-    assert_eq!(begin(&*empty, 2).await, state(2, None, Seen::Older));
+    assert_eq!(begin(&*empty, 2).await, state(2, None, VisibleView::Older));
     assert!(empty.discard().await.is_ok());
     apply(&*stored, page(&events, 0..1)).await;
 
@@ -251,7 +253,7 @@ pub async fn versions_have_events_of_one_log<S: ViewSubject>() {
     assert!(older.discard().await.is_ok() && newer.discard().await.is_ok());
     let refused = older.begin(log_id(2), None).await.err();
     assert!(is_superseded(&refused, 2), "{refused:?}");
-    assert_eq!(begin(&*newer, 2).await, state(2, None, Seen::Older));
+    assert_eq!(begin(&*newer, 2).await, state(2, None, VisibleView::Older));
     let events = history(2, &["speak"]).await;
     apply(&*newer, page(&events, 0..1)).await;
     let to = after(&events, 1);

@@ -68,12 +68,12 @@ pub use self::handling::Handling;
 pub use self::memory_view::{MemoryView, MemoryViewGuard};
 pub use self::outline::{OnPoison, ProjectionOutline, StartFrom};
 pub use self::pipeline::{
-    PROJECTION_PAGE_EVENTS_DEFAULT, ProjectionPipeline, Step, UNRECORDED_EVENTS_MAX,
+    PROJECTION_PAGE_EVENTS_DEFAULT, ProjectionPipeline, ProjectionStep, UNRECORDED_EVENTS_MAX,
 };
 pub use self::progress::{ProjectionHandle, ProjectionState, ProjectionStatus};
 pub use self::view_names::{VersionNames, ViewNameRule};
 pub use self::view_rules::{Begin, PageAttempt, Switch, ViewRules, ViewVersion};
 pub use self::view_store::{
-    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
-    ViewPage, ViewStore,
+    Applied, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, SkippedEvent, StoredView, Supersede, Switched,
+    ViewPage, ViewStore, VisibleView,
 };

@@ -35,6 +35,7 @@
 //! modules of the groups above its own.
 
 pub mod limits;
+
 mod options;
 pub mod telemetry;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use retold_core::projection::{
-    Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
-    SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
+    Applied, Handling, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
+    SkippedEvent, StoredView, Supersede, Switched, ViewPage, ViewStore,
 };
 use retold_core::recording::limits::check_page_limit;
 use retold_core::recording::{
@@ -273,7 +273,7 @@ impl ViewStore for SqliteViewStore {
         Some(self.view.handling())
     }
 
-    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+    fn kept(&self) -> BoxFuture<'_, Result<Option<StoredView>, ProjectionError>> {
         Box::pin(async { self.read(SqliteView::kept) })
     }
 
@@ -281,7 +281,7 @@ impl ViewStore for SqliteViewStore {
         &self,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+    ) -> BoxFuture<'_, Result<StoredView, ProjectionError>> {
         Box::pin(self.write(0, move |view, conn| view.begin(conn, upstream, start)))
     }
 

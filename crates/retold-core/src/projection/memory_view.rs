@@ -21,7 +21,7 @@ use super::handling::Handling;
 use super::outline::ProjectionOutline;
 use super::view_rules::{Begin, Switch, ViewRules, ViewVersion};
 use super::view_store::{
-    Applied, Kept, SKIPPED_PAGE_MAX, SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
+    Applied, SKIPPED_PAGE_MAX, SkippedEvent, StoredView, Supersede, Switched, ViewPage, ViewStore,
 };
 use crate::recording::limits::check_page_limit;
 use crate::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, StoredEvent};
@@ -37,7 +37,7 @@ use crate::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, StoredEv
 /// [`keep`](Self::keep) and drive it in parallel with the old one: readers see the old value until
 /// the new version has caught up.
 pub struct MemoryView<V> {
-    shared: Arc<Shared<V>>,
+    shared: Arc<SharedView<V>>,
 }
 
 impl<V> Clone for MemoryView<V> {
@@ -48,7 +48,7 @@ impl<V> Clone for MemoryView<V> {
     }
 }
 
-struct Shared<V> {
+struct SharedView<V> {
     /// The view before the first event.
     beginning: Box<dyn Fn() -> V + Send + Sync>,
     seen: RwLock<Generation<V>>,
@@ -108,7 +108,7 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
     pub fn beginning_with(beginning: impl Fn() -> V + Send + Sync + 'static) -> Self {
         let seen = RwLock::new(Generation::new(beginning()));
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedView {
                 beginning: Box::new(beginning),
                 seen,
             }),
@@ -190,7 +190,7 @@ impl<V> fmt::Debug for MemoryView<V> {
     }
 }
 
-impl<V> Shared<V> {
+impl<V> SharedView<V> {
     // A panic under the lock cannot leave a half-made generation: panics of handlers are caught,
     // and readers change nothing.
     fn seen(&self) -> RwLockReadGuard<'_, Generation<V>> {
@@ -227,7 +227,7 @@ impl<V> Generation<V> {
         }
     }
 
-    fn kept(&self) -> Option<Kept> {
+    fn kept(&self) -> Option<StoredView> {
         let stored = self.stored.as_ref()?;
         Some(stored.kept(self.skipped.len() as u64))
     }
@@ -312,7 +312,7 @@ impl<V> Backup<V> {
 struct MemoryViewStore<V: Send + Sync + 'static> {
     projection: Projection<MemoryView<V>>,
     rules: ViewRules,
-    shared: Arc<Shared<V>>,
+    shared: Arc<SharedView<V>>,
     /// This version while readers see an older one.
     building: Mutex<Option<Generation<V>>>,
 }
@@ -380,7 +380,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryViewStore<V> {
         &self,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept, ProjectionError> {
+    ) -> Result<StoredView, ProjectionError> {
         let (mut building, mut seen) = self.both();
         let stored = stored(&seen, &building);
         let begin = self.rules.begin(&stored, upstream, start, &[])?;
@@ -488,7 +488,7 @@ impl<V: Clone + Send + Sync + 'static> ViewStore for MemoryViewStore<V> {
         Some(self.projection.handling())
     }
 
-    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+    fn kept(&self) -> BoxFuture<'_, Result<Option<StoredView>, ProjectionError>> {
         Box::pin(ready(Ok(self.look(Generation::kept).flatten())))
     }
 
@@ -496,7 +496,7 @@ impl<V: Clone + Send + Sync + 'static> ViewStore for MemoryViewStore<V> {
         &self,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+    ) -> BoxFuture<'_, Result<StoredView, ProjectionError>> {
         Box::pin(async move { self.begin_now(upstream, start) })
     }
 

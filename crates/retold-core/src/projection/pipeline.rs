@@ -11,8 +11,10 @@ use tokio::sync::watch;
 
 use super::error::{PoisonedEvent, ProjectionError};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
-use super::progress::{Progress, ProjectionHandle, ProjectionState};
-use super::view_store::{Applied, Seen, SkippedEvent, Supersede, Switched, ViewPage, ViewStore};
+use super::progress::{PipelineProgress, ProjectionHandle, ProjectionState};
+use super::view_store::{
+    Applied, SkippedEvent, Supersede, Switched, ViewPage, ViewStore, VisibleView,
+};
 use crate::application::{Application, TopicWatch, is_unknown, unknown_topic, yield_once};
 use crate::domain::{Clock, SystemClock};
 use crate::mapping::TopicRegistry;
@@ -49,7 +51,7 @@ pub struct ProjectionPipeline {
     checkpoint: Option<Checkpoint>,
     /// Up to here nothing is left for the view; at or after the checkpoint.
     read_to: Option<Checkpoint>,
-    seen: Seen,
+    seen: VisibleView,
     /// The checkpoint of the older version, which readers see, when it was last found ahead.
     older: Option<Checkpoint>,
     /// Whether the log and the checkpoint are known to belong together.
@@ -60,7 +62,7 @@ pub struct ProjectionPipeline {
     attempts: Option<Attempts>,
     poison: Option<PoisonedEvent>,
     stopped: Option<ProjectionError>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<PipelineProgress>,
 }
 
 /// How often the handlers failed on one event.
@@ -73,7 +75,7 @@ struct Attempts {
 /// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Step {
+pub struct ProjectionStep {
     /// The number of events that the step applied to the view.
     pub events: usize,
     /// The last event of the log that was applied to the view or is not selected; none before the
@@ -98,14 +100,14 @@ impl ProjectionPipeline {
             page_events: PROJECTION_PAGE_EVENTS_DEFAULT,
             checkpoint: None,
             read_to: None,
-            seen: Seen::Older,
+            seen: VisibleView::Older,
             older: None,
             is_checked: false,
             append_count: 0,
             attempts: None,
             poison: None,
             stopped: None,
-            progress: watch::Sender::new(Progress::new()),
+            progress: watch::Sender::new(PipelineProgress::new()),
         }
     }
 
@@ -159,7 +161,7 @@ impl ProjectionPipeline {
     /// again. Every other error stops the projection: each further step returns the same error,
     /// until [`resume`](Self::resume) is called. View and checkpoint are then as they were after
     /// the last event that was applied.
-    pub async fn step(&mut self) -> Result<Step, ProjectionError> {
+    pub async fn step(&mut self) -> Result<ProjectionStep, ProjectionError> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
         }
@@ -298,7 +300,7 @@ impl ProjectionPipeline {
         Ok(())
     }
 
-    async fn check_and_step(&mut self) -> Result<Step, ProjectionError> {
+    async fn check_and_step(&mut self) -> Result<ProjectionStep, ProjectionError> {
         let outline = self.view_store.outline();
         if *outline.upstream != *self.recorder.log_name() {
             let reason = format!(
@@ -329,12 +331,12 @@ impl ProjectionPipeline {
     }
 
     /// A log that is not created yet has no events; if it had some, they were lost.
-    async fn step_before_birth(&mut self) -> Result<Step, ProjectionError> {
+    async fn step_before_birth(&mut self) -> Result<ProjectionStep, ProjectionError> {
         let kept = self.view_store.kept().await?;
         if let Some(checkpoint) = kept.and_then(|kept| kept.checkpoint) {
             self.prove(checkpoint).await?;
         }
-        Ok(Step {
+        Ok(ProjectionStep {
             events: 0,
             read_to: None,
             is_caught_up: true,
@@ -376,7 +378,7 @@ impl ProjectionPipeline {
         self.prove(checkpoint).await
     }
 
-    async fn try_step(&mut self) -> Result<Step, ProjectionError> {
+    async fn try_step(&mut self) -> Result<ProjectionStep, ProjectionError> {
         let read = LogRead::of(self.query.clone())
             .after_checkpoint(self.read_to)
             .limit(self.page_events);
@@ -424,14 +426,18 @@ impl ProjectionPipeline {
     }
 
     /// After a page: switches readers to a version that has caught up.
-    async fn finish(&mut self, events: usize, end: PageEnd) -> Result<Step, ProjectionError> {
+    async fn finish(
+        &mut self,
+        events: usize,
+        end: PageEnd,
+    ) -> Result<ProjectionStep, ProjectionError> {
         let mut is_caught_up = end == PageEnd::Complete;
-        if is_caught_up && self.seen == Seen::Older {
+        if is_caught_up && self.seen == VisibleView::Older {
             let (after, to) = (self.checkpoint, self.read_to);
             match self.view_store.switch(after, to, self.supersede()).await? {
                 Switched::Done => {
                     self.checkpoint = self.read_to;
-                    self.seen = Seen::This;
+                    self.seen = VisibleView::This;
                 }
                 Switched::Behind(older) => {
                     self.older = Some(older);
@@ -441,7 +447,7 @@ impl ProjectionPipeline {
             }
         }
         self.is_checked = true;
-        Ok(Step {
+        Ok(ProjectionStep {
             events,
             read_to: self.read_to,
             is_caught_up,
@@ -461,7 +467,11 @@ impl ProjectionPipeline {
     }
 
     /// Handles an event that cannot be applied.
-    async fn meet(&mut self, poison: PoisonedEvent, count: usize) -> Result<Step, ProjectionError> {
+    async fn meet(
+        &mut self,
+        poison: PoisonedEvent,
+        count: usize,
+    ) -> Result<ProjectionStep, ProjectionError> {
         self.progress
             .send_modify(|progress| progress.rate.count(count as u64, Instant::now()));
         let attempts_left = match self.outline().on_poison {
@@ -479,7 +489,7 @@ impl ProjectionPipeline {
                 self.continue_after(Some(poison.checkpoint));
                 self.progress.send_modify(|progress| progress.skipped += 1);
                 self.is_checked = true;
-                return Ok(Step {
+                return Ok(ProjectionStep {
                     events: count,
                     read_to: self.read_to,
                     is_caught_up: false,
@@ -509,9 +519,9 @@ impl ProjectionPipeline {
 
     /// Another pipeline has moved the checkpoint: the next step resumes there, after it has checked
     /// that the checkpoint is from the same log.
-    fn follow_another(&mut self, checkpoint: Option<Checkpoint>) -> Step {
+    fn follow_another(&mut self, checkpoint: Option<Checkpoint>) -> ProjectionStep {
         self.continue_after(checkpoint);
-        Step {
+        ProjectionStep {
             events: 0,
             read_to: self.read_to,
             is_caught_up: false,
@@ -558,7 +568,7 @@ impl ProjectionPipeline {
         ProjectionError::of_record_error(self.outline().label(), error)
     }
 
-    fn announce(&self, step: Step) {
+    fn announce(&self, step: ProjectionStep) {
         self.progress.send_modify(|progress| {
             progress.state = match step.is_caught_up {
                 true => ProjectionState::CaughtUp,
@@ -566,7 +576,7 @@ impl ProjectionPipeline {
             };
             progress.read_to = self.read_to;
             progress.checkpoint = self.checkpoint;
-            progress.is_seen = self.seen == Seen::This;
+            progress.is_seen = self.seen == VisibleView::This;
             progress.rate.count(step.events as u64, Instant::now());
         });
     }
@@ -603,7 +613,7 @@ impl ProjectionPipeline {
             progress.failed_at = Some(now);
             progress.read_to = self.read_to;
             progress.checkpoint = self.checkpoint;
-            progress.is_seen = self.seen == Seen::This;
+            progress.is_seen = self.seen == VisibleView::This;
         });
     }
 }

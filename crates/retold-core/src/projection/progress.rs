@@ -11,7 +11,7 @@ use super::error::ProjectionError;
 use super::handling::Handling;
 use super::outline::ProjectionOutline;
 use super::rate::Rate;
-use super::view_store::{Seen, SkippedEvent, ViewStore};
+use super::view_store::{SkippedEvent, ViewStore, VisibleView};
 use crate::domain::{Clock, Timestamp};
 use crate::health::Running;
 use crate::health::{Finding, FindingKind, Trouble};
@@ -39,7 +39,7 @@ pub enum ProjectionState {
 
 /// The progress that the pipeline reports to its handles.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct PipelineProgress {
     pub(crate) state: ProjectionState,
     /// Everything up to here was applied to the view or is not selected.
     pub(crate) read_to: Option<Checkpoint>,
@@ -55,7 +55,7 @@ pub(crate) struct Progress {
     pub(crate) failed_at: Option<Timestamp>,
 }
 
-impl Progress {
+impl PipelineProgress {
     pub(crate) fn new() -> Self {
         Self {
             state: ProjectionState::NotStarted,
@@ -81,7 +81,7 @@ pub struct ProjectionHandle {
     recorder: Arc<dyn Recorder>,
     view_store: Arc<dyn ViewStore>,
     clock: Arc<dyn Clock>,
-    receiver: watch::Receiver<Progress>,
+    receiver: watch::Receiver<PipelineProgress>,
 }
 
 /// The status of a projection at one time.
@@ -132,7 +132,7 @@ impl ProjectionHandle {
         recorder: Arc<dyn Recorder>,
         view_store: Arc<dyn ViewStore>,
         clock: Arc<dyn Clock>,
-        receiver: watch::Receiver<Progress>,
+        receiver: watch::Receiver<PipelineProgress>,
     ) -> Self {
         Self {
             recorder,
@@ -186,7 +186,7 @@ impl ProjectionHandle {
             return Ok(());
         };
         let mut receiver = self.receiver.clone();
-        let is_settled = |progress: &Progress| {
+        let is_settled = |progress: &PipelineProgress| {
             let is_stuck = matches!(
                 progress.state,
                 ProjectionState::Stopped | ProjectionState::Holding
@@ -329,7 +329,7 @@ impl ProjectionHandle {
             return Ok(checkpoint.map(|checkpoint| checkpoint.position));
         }
         let kept = self.view_store.kept().await?;
-        let kept = kept.filter(|kept| kept.seen == Seen::This);
+        let kept = kept.filter(|kept| kept.seen == VisibleView::This);
         Ok(kept
             .and_then(|kept| kept.checkpoint)
             .map(|checkpoint| checkpoint.position))
@@ -355,8 +355,8 @@ impl ProjectionHandle {
             return Ok(false);
         };
         let checkpoint = kept.checkpoint.map(|checkpoint| checkpoint.position);
-        if kept.seen != Seen::This || checkpoint >= Some(position) {
-            return Ok(kept.seen == Seen::This);
+        if kept.seen != VisibleView::This || checkpoint >= Some(position) {
+            return Ok(kept.seen == VisibleView::This);
         }
         let left = LogRead::of(self.outline().query())
             .after_checkpoint(kept.checkpoint)
@@ -386,7 +386,7 @@ impl ProjectionHandle {
         if let (ProjectionState::NotStarted, Some(kept)) = (progress.state, kept) {
             progress.checkpoint = kept.checkpoint;
             progress.read_to = kept.checkpoint;
-            progress.is_seen = kept.seen == Seen::This;
+            progress.is_seen = kept.seen == VisibleView::This;
         }
         let failed = |error: RecordError| ProjectionError::of_record_error(outline.label(), error);
         let head = self.recorder.head().await.map_err(failed)?.checkpoint;

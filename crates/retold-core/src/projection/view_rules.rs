@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::error::ProjectionError;
 use super::outline::ProjectionOutline;
 use super::view_store::{
-    Applied, Kept, SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
+    Applied, SKIPPED_EVENTS_MAX, SkippedEvent, StoredView, Supersede, Switched, ViewPage,
+    VisibleView,
 };
 use crate::recording::{Checkpoint, Invalid, LogId, RecordError, StoredEvent};
 
@@ -36,13 +37,13 @@ pub struct ViewVersion {
 
 impl ViewVersion {
     /// Returns the stored state for a driver; `skipped` is the number of skipped events.
-    pub fn kept(&self, skipped: u64) -> Kept {
-        Kept {
+    pub fn kept(&self, skipped: u64) -> StoredView {
+        StoredView {
             upstream: self.upstream,
             checkpoint: self.checkpoint,
             seen: match self.is_seen {
-                true => Seen::This,
-                false => Seen::Older,
+                true => VisibleView::This,
+                false => VisibleView::Older,
             },
             skipped,
         }
@@ -274,7 +275,7 @@ impl ViewRules {
     /// `Diverged` if the view has events that the log does not have.
     pub fn check_upstream(
         &self,
-        kept: &Kept,
+        kept: &StoredView,
         upstream: LogId,
         found: Option<Checkpoint>,
     ) -> Result<(), ProjectionError> {

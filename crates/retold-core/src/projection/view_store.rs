@@ -77,7 +77,7 @@ pub trait ViewStore: Send + Sync {
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
-    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>>;
+    fn kept(&self) -> BoxFuture<'_, Result<Option<StoredView>, ProjectionError>>;
 
     /// Begins this version over the log with this id, with the checkpoint `start`, and returns the
     /// stored state (rules 6, 7 and 12).
@@ -90,7 +90,7 @@ pub trait ViewStore: Send + Sync {
         &self,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> BoxFuture<'_, Result<Kept, ProjectionError>>;
+    ) -> BoxFuture<'_, Result<StoredView, ProjectionError>>;
 
     /// Applies a page of events to the view and moves the checkpoint, in one transaction.
     ///
@@ -155,18 +155,18 @@ pub trait ViewStore: Send + Sync {
     clippy::exhaustive_structs,
     reason = "a view store must set every field"
 )]
-pub struct Kept {
+pub struct StoredView {
     /// Id of the log that was the upstream when the version began.
     pub upstream: LogId,
     /// The last event that was applied or skipped; none before the first.
     pub checkpoint: Option<Checkpoint>,
     /// The version that readers see.
-    pub seen: Seen,
+    pub seen: VisibleView,
     /// The number of events that were skipped as poison.
     pub skipped: u64,
 }
 
-impl Kept {
+impl StoredView {
     /// Returns whether [`begin`](ViewStore::begin) over this log leaves the version unchanged: it
     /// has begun over this log, or has processed events of the log over which it began.
     pub fn has_begun_over(&self, upstream: LogId) -> bool {
@@ -177,7 +177,7 @@ impl Kept {
 /// The version of a view that readers see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
-pub enum Seen {
+pub enum VisibleView {
     /// This one.
     This,
     /// An older one, until this one has caught up.

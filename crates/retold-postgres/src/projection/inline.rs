@@ -161,7 +161,7 @@ impl Inline {
         &self,
         work: &Work<'_>,
         log: (&str, Born),
-        appended: Positions,
+        appended: PositionSpan,
     ) -> Result<(), Hindrance> {
         let (name, born) = log;
         let mut read: Option<(u64, Vec<StoredEvent>)> = None;
@@ -199,7 +199,7 @@ impl Inline {
 
 /// The first and the last position recorded in a transaction.
 #[derive(Clone, Copy)]
-pub(crate) struct Positions {
+pub(crate) struct PositionSpan {
     pub(crate) first: Position,
     pub(crate) last: Position,
 }

@@ -86,13 +86,13 @@ impl fmt::Debug for PostgresTransaction<'_> {
     }
 }
 
-type Create = dyn Fn(&VersionNames) -> String + Send + Sync;
+type CreateTables = dyn Fn(&VersionNames) -> String + Send + Sync;
 
 /// The tables of a view, and how those of a version are created.
 #[derive(Clone)]
 pub struct PostgresTables {
     names: Vec<Arc<str>>,
-    create: Arc<Create>,
+    create: Arc<CreateTables>,
 }
 
 impl PostgresTables {

@@ -6,8 +6,8 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use retold_core::projection::{
-    Applied, Begin, BoxError, Handling, Kept, PageAttempt, Projection, ProjectionOutline,
-    SkippedEvent, Supersede, Switch, Switched, VersionNames, ViewPage, ViewRules, ViewVersion,
+    Applied, Begin, BoxError, Handling, PageAttempt, Projection, ProjectionOutline, SkippedEvent,
+    StoredView, Supersede, Switch, Switched, VersionNames, ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
     Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent, ViewEntry,
@@ -156,7 +156,10 @@ impl PostgresView {
     }
 
     /// Returns the state of this version.
-    pub(crate) async fn kept(&self, connection: &mut Connection) -> Result<Option<Kept>, Halt> {
+    pub(crate) async fn kept(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<Option<StoredView>, Halt> {
         let work = Work::begin(connection, Purpose::Read).await?;
         let ledger = self.ledger(&work);
         if !ledger.exists().await? {
@@ -188,7 +191,7 @@ impl PostgresView {
         connection: &mut Connection,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept, Halt> {
+    ) -> Result<StoredView, Halt> {
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
         ledger.lock().await?;
@@ -533,7 +536,7 @@ impl PostgresView {
     }
 }
 
-async fn with_skipped(ledger: Ledger<'_>, stored: &ViewVersion) -> Result<Kept, Error> {
+async fn with_skipped(ledger: Ledger<'_>, stored: &ViewVersion) -> Result<StoredView, Error> {
     let skipped = ledger.count_skipped(stored.version).await?;
     Ok(stored.kept(skipped))
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use retold_core::projection::{
-    Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
-    SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
+    Applied, Handling, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
+    SkippedEvent, StoredView, Supersede, Switched, ViewPage, ViewStore,
 };
 use retold_core::recording::limits::check_page_limit;
 use retold_core::recording::{BoxFuture, Checkpoint, Invalid, LogId, Position, RecordError};
@@ -262,7 +262,7 @@ impl ViewStore for PostgresViewStore {
         Some(self.view.handling())
     }
 
-    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+    fn kept(&self) -> BoxFuture<'_, Result<Option<StoredView>, ProjectionError>> {
         let work = self.work(async |view, connection| view.kept(connection).await);
         within(&self.views.runtime, work)
     }
@@ -271,7 +271,7 @@ impl ViewStore for PostgresViewStore {
         &self,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+    ) -> BoxFuture<'_, Result<StoredView, ProjectionError>> {
         let work =
             self.write(async move |view, connection| view.begin(connection, upstream, start).await);
         within(&self.views.runtime, work)

@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use retold_core::projection::{
-    Applied, Kept, OnPoison, Projection, Seen, SkippedEvent, StartFrom, Supersede, ViewPage,
+    Applied, OnPoison, Projection, SkippedEvent, StartFrom, StoredView, Supersede, ViewPage,
+    VisibleView,
 };
 use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, StoredEvent};
 
@@ -147,7 +148,7 @@ fn catch_up(transaction: &Transaction<'_>, view: &SqliteView, born: Born) -> Res
     if checkpoint != head {
         return Ok(CatchUp::More);
     }
-    if kept.seen == Seen::Older {
+    if kept.seen == VisibleView::Older {
         view.switch(conn, checkpoint, head, Supersede::Reached)?;
     }
     Ok(CatchUp::Done)
@@ -196,7 +197,7 @@ fn check_upstream(
     transaction: &Transaction<'_>,
     view: &SqliteView,
     born: Born,
-    kept: &Kept,
+    kept: &StoredView,
 ) -> Result<(), Halt> {
     let Some(checkpoint) = kept.checkpoint else {
         return Ok(());

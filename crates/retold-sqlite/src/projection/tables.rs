@@ -68,13 +68,13 @@ impl fmt::Debug for SqliteTransaction<'_> {
     }
 }
 
-type Create = dyn Fn(&SqliteTransaction<'_>) -> Result<(), BoxError> + Send + Sync;
+type CreateTables = dyn Fn(&SqliteTransaction<'_>) -> Result<(), BoxError> + Send + Sync;
 
 /// The tables of a view, and how those of a version are created.
 #[derive(Clone)]
 pub struct SqliteTables {
     names: Vec<Arc<str>>,
-    create: Arc<Create>,
+    create: Arc<CreateTables>,
 }
 
 impl SqliteTables {

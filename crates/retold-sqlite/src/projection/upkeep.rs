@@ -9,9 +9,9 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use retold_core::projection::{
-    Applied, Begin, BoxError, Handling, Kept, PageAttempt, Projection, ProjectionError,
-    ProjectionOutline, SkippedEvent, Supersede, Switch, Switched, VersionNames, ViewPage,
-    ViewRules, ViewVersion,
+    Applied, Begin, BoxError, Handling, PageAttempt, Projection, ProjectionError,
+    ProjectionOutline, SkippedEvent, StoredView, Supersede, Switch, Switched, VersionNames,
+    ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
     Checkpoint, Corrupt, Invalid, LogId, Position, RecordError, StoredEvent,
@@ -100,7 +100,7 @@ impl SqliteView {
     }
 
     /// Returns the stored state of this version. Needs no transaction.
-    pub(crate) fn kept(&self, conn: &Connection) -> rusqlite::Result<Option<Kept>> {
+    pub(crate) fn kept(&self, conn: &Connection) -> rusqlite::Result<Option<StoredView>> {
         if !ledger::exists(conn)? {
             return Ok(None);
         }
@@ -110,7 +110,11 @@ impl SqliteView {
         }
     }
 
-    fn with_skipped(&self, conn: &Connection, stored: &ViewVersion) -> rusqlite::Result<Kept> {
+    fn with_skipped(
+        &self,
+        conn: &Connection,
+        stored: &ViewVersion,
+    ) -> rusqlite::Result<StoredView> {
         let skipped = ledger::count_skipped(conn, self.name(), stored.version)?;
         Ok(stored.kept(skipped))
     }
@@ -133,7 +137,7 @@ impl SqliteView {
         conn: &Connection,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept, Halt> {
+    ) -> Result<StoredView, Halt> {
         ledger::create(conn)?;
         let stored = ledger::versions(conn, self.name())?;
         let begin = self

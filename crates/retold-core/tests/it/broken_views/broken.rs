@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use retold_conformance::{TrickProjection, ViewSubject};
 use retold_core::projection::{
-    Applied, Kept, ProjectionError, ProjectionOutline, SkippedEvent, Supersede, Switched, ViewPage,
-    ViewStore,
+    Applied, ProjectionError, ProjectionOutline, SkippedEvent, StoredView, Supersede, Switched,
+    ViewPage, ViewStore,
 };
 use retold_core::recording::{BoxFuture, Checkpoint, LogId, Position, Recorder};
 
@@ -23,7 +23,7 @@ pub(super) trait Bug: Send + Sync + 'static {
         inner: &dyn ViewStore,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> impl Future<Output = Result<Kept>> + Send {
+    ) -> impl Future<Output = Result<StoredView>> + Send {
         inner.begin(upstream, start)
     }
 
@@ -108,11 +108,15 @@ impl<B: Bug> ViewStore for BrokenViewStore<B> {
         self.inner.outline()
     }
 
-    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>>> {
+    fn kept(&self) -> BoxFuture<'_, Result<Option<StoredView>>> {
         self.inner.kept()
     }
 
-    fn begin(&self, upstream: LogId, start: Option<Checkpoint>) -> BoxFuture<'_, Result<Kept>> {
+    fn begin(
+        &self,
+        upstream: LogId,
+        start: Option<Checkpoint>,
+    ) -> BoxFuture<'_, Result<StoredView>> {
         Box::pin(B::begin(&*self.inner, upstream, start))
     }
 

@@ -1,7 +1,7 @@
 //! The bugs of view stores, in the order of the rules they break.
 
 use retold_core::projection::{
-    Applied, Kept, SkippedEvent, Supersede, Switched, ViewPage, ViewStore,
+    Applied, SkippedEvent, StoredView, Supersede, Switched, ViewPage, ViewStore,
 };
 use retold_core::recording::{Checkpoint, LogId, Position, StoredEvent};
 
@@ -200,7 +200,7 @@ impl Bug for BeginsAgain {
         inner: &dyn ViewStore,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept> {
+    ) -> Result<StoredView> {
         if inner.kept().await?.is_some() {
             inner.discard().await?;
         }
@@ -216,7 +216,7 @@ impl Bug for FirstLogKept {
         inner: &dyn ViewStore,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept> {
+    ) -> Result<StoredView> {
         match inner.kept().await? {
             Some(kept) => Ok(kept),
             None => inner.begin(upstream, start).await,
@@ -232,7 +232,7 @@ impl Bug for SeenTooEarly {
         inner: &dyn ViewStore,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept> {
+    ) -> Result<StoredView> {
         let kept = inner.begin(upstream, start).await?;
         inner
             .switch(kept.checkpoint, kept.checkpoint, Supersede::Diverged)
@@ -297,12 +297,12 @@ impl Bug for OlderBegins {
         inner: &dyn ViewStore,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept> {
+    ) -> Result<StoredView> {
         let begun = inner.begin(upstream, start).await;
-        begun.or(Ok(Kept {
+        begun.or(Ok(StoredView {
             upstream,
             checkpoint: start,
-            seen: retold_core::projection::Seen::Older,
+            seen: retold_core::projection::VisibleView::Older,
             skipped: 0,
         }))
     }
@@ -338,7 +338,7 @@ impl Bug for LogUnchecked {
         inner: &dyn ViewStore,
         upstream: LogId,
         start: Option<Checkpoint>,
-    ) -> Result<Kept> {
+    ) -> Result<StoredView> {
         if inner.kept().await?.is_none() {
             inner.discard().await?;
         }

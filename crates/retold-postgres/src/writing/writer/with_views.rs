@@ -16,7 +16,7 @@ use crate::error::{
 };
 use crate::limits::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::log::{Born, Met};
-use crate::projection::inline::{Hindrance, Inline, Positions};
+use crate::projection::inline::{Hindrance, Inline, PositionSpan};
 use crate::queue::Member;
 use crate::server::pool::Pooled;
 use crate::server::work::{Purpose, Work};
@@ -175,7 +175,7 @@ impl Service {
         let (Some((first, _)), Some((_, last))) = (recorded.first(), recorded.last()) else {
             return Ok(());
         };
-        let appended = Positions {
+        let appended = PositionSpan {
             first: *first,
             last: *last,
         };
