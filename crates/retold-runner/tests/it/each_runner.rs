@@ -311,7 +311,9 @@ async fn parked_events_are_resumed(setting: Setting) {
 
     replace(&stock).await;
     let operator = runners.last().operator(&stock_reservations()).unwrap();
-    assert!(operator.resume().await.unwrap());
+    let is_resumed = operator.resume().await.unwrap();
+    // A node that takes the follower over retries what is parked.
+    assert!(is_resumed || setting.run_by == RunBy::TwoNodes);
     for runner in runners.iter() {
         until("nothing is parked", async || {
             runner
