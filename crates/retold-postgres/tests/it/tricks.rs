@@ -7,6 +7,7 @@ use retold_conformance::TrickProjection;
 use retold_core::application::Logged;
 use retold_core::projection::{BoxError, Projection, ProjectionPipeline};
 use retold_core::recording::{Appended, LogId, RecordError, Recorder, Store};
+use retold_postgres::tokio_postgres::error::SqlState;
 use retold_postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
 use retold_postgres::{
     Postgres, PostgresStore, PostgresTables, PostgresTransaction, PostgresViews,
@@ -97,13 +98,10 @@ async fn snapshot(client: &mut Client) -> Transaction<'_> {
 pub(crate) async fn read(views: &PostgresViews) -> Vec<String> {
     let mut client = views.reader().await.unwrap();
     let state = snapshot(&mut client).await;
-    let is_seen = "SELECT to_regclass('trick') IS NOT NULL";
-    if !state
-        .query_one(is_seen, &[])
-        .await
-        .unwrap()
-        .get::<_, bool>(0)
-    {
+    // Before the snapshot: if another version were shown after it, its rows would not be in it.
+    let lock = "LOCK TABLE trick, trick_count IN ACCESS SHARE MODE";
+    if let Err(error) = state.batch_execute(lock).await {
+        assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error}");
         return Vec::new();
     }
     let select = "SELECT name FROM trick ORDER BY position";
