@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod application;
 pub(crate) mod condition;
+pub(crate) mod contention;
 pub(crate) mod idle;
 pub(crate) mod load;
 pub(crate) mod processes;

@@ -13,6 +13,7 @@ use retold::system::{
 };
 use tokio::runtime::Runtime;
 
+use super::contention;
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
@@ -106,12 +107,15 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         true => &bench.many_threads,
         false => &bench.one_thread,
     };
-    vec![
+    let many = &bench.many_threads;
+    let mut contenders = vec![
         follow_on_one_thread(subject, lone, backlog(one_by_one)),
-        follow_on_many(subject, &bench.many_threads, backlog(BACKLOG_IN_BATCHES)),
-        latency(subject, &bench.many_threads),
-        retell(subject, &bench.many_threads, backlog(BACKLOG_IN_BATCHES)),
-    ]
+        follow_on_many(subject, many, backlog(BACKLOG_IN_BATCHES)),
+        latency(subject, many),
+        retell(subject, many, backlog(BACKLOG_IN_BATCHES)),
+    ];
+    contenders.extend(contention::contenders(subject, many, is_quick));
+    contenders
 }
 
 /// A separate system for each run, with a backlog in its upstream log.
