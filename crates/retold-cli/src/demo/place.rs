@@ -5,21 +5,21 @@ use retold::store_url::{Durability, StoreUrl};
 use retold::system::{Infrastructure, OpenSystem, Opening};
 use tempfile::TempDir;
 
-use super::{Arguments, report};
+use super::{DemoArguments, report};
 use crate::built_in;
 use crate::failure::CommandFailure;
 use crate::output::note;
 
 /// The store of the demonstration.
-pub(super) struct Place {
+pub(super) struct DemoPlace {
     pub(super) url: String,
     pub(super) is_kept: bool,
     /// Removed when this is dropped.
     folder: Option<TempDir>,
 }
 
-impl Place {
-    pub(super) fn of(arguments: &Arguments) -> Result<Self, CommandFailure> {
+impl DemoPlace {
+    pub(super) fn of(arguments: &DemoArguments) -> Result<Self, CommandFailure> {
         if let Some(url) = &arguments.store {
             return Ok(Self {
                 url: url.clone(),

@@ -21,7 +21,7 @@ use crate::recording::{
 pub(crate) struct PastRecorder {
     recorder: Arc<dyn Recorder>,
     /// The last event of the recorder's log that is shown, and the known versions of streams there.
-    shown: Mutex<Shown>,
+    shown: Mutex<ShownPart>,
     /// The events after it. Their positions are consecutive, from the one after `until`.
     pending: Vec<StoredEvent>,
     /// Versions up to which streams are shown. They override `until`.
@@ -33,7 +33,7 @@ pub(crate) struct PastRecorder {
 
 /// How much of a log is shown, if it is shown event after event from its beginning.
 #[derive(Default)]
-struct Shown {
+struct ShownPart {
     until: Option<Checkpoint>,
     /// Last versions of streams among the events that were passed; none if the log was not shown
     /// from its beginning.
@@ -75,7 +75,7 @@ impl PastRecorder {
         until: Option<Checkpoint>,
         pending: Vec<StoredEvent>,
     ) -> Self {
-        let shown = Shown {
+        let shown = ShownPart {
             until,
             passed: None,
         };
@@ -182,7 +182,7 @@ impl PastRecorder {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shown(&self) -> MutexGuard<'_, Shown> {
+    fn shown(&self) -> MutexGuard<'_, ShownPart> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -159,8 +159,8 @@ impl ProjectionHandle {
     /// # let dogs = MemoryView::<u64>::new();
     /// # let projection = Projection::new("dogs", 1, "school")
     /// #     .on::<DogEvent>(|events: &mut u64, _| { *events += 1; Ok(()) });
-    /// let view store = dogs.keep(projection)?;
-    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), view store);
+    /// let view_store = dogs.keep(projection)?;
+    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), view_store);
     /// let handle = pipeline.handle();
     /// let running = tokio::spawn(async move { pipeline.run().await });
     ///

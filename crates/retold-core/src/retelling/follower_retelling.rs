@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::generations::{Resumed, Split, generations_of};
-use super::reaction::{Answered, Keys, Retold};
+use super::reaction::{Answered, Keys, RetoldAppend};
 use super::report::{Difference, Facts, FollowerReport, ShownEvent};
 use super::upstream_cursor::UpstreamCursor;
 use crate::application::{Application, Error, Result};
@@ -377,8 +377,8 @@ impl Walk {
         Ok(None)
     }
 
-    fn retold(&self, effects: Vec<StoredEvent>) -> Retold {
-        Retold::new(
+    fn retold(&self, effects: Vec<StoredEvent>) -> RetoldAppend {
+        RetoldAppend::new(
             self.shown.clone(),
             Arc::clone(&self.retelling.follower),
             Keys {
@@ -411,7 +411,7 @@ impl Walk {
     async fn retell_range(
         &mut self,
         recorded: &RecordedRange,
-        retold: &mut Retold,
+        retold: &mut RetoldAppend,
         append: &[StoredEvent],
     ) -> Result<Option<Difference>> {
         let range = &recorded.range;

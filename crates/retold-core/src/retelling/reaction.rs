@@ -14,7 +14,7 @@ use crate::recording::{
 
 /// One append of a follower as it is retold: the decisions of its policies, compared with the
 /// records as they are made.
-pub(crate) struct Retold {
+pub(crate) struct RetoldAppend {
     application: Application,
     follower: Arc<Follower>,
     keys: Keys,
@@ -47,7 +47,7 @@ pub(crate) enum Answered {
     Different(Box<Difference>),
 }
 
-impl Retold {
+impl RetoldAppend {
     /// Creates an append of this follower that was decided on the log up to `decided_at`, with
     /// these recorded effects. `application` shows the log up to there.
     pub(crate) fn new(

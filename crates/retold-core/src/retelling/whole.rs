@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::generations::{Split, generations_of};
-use super::reaction::{Answered, Keys, Retold};
+use super::reaction::{Answered, Keys, RetoldAppend};
 use super::recorded_event::as_new;
 use super::report::{Difference, Facts, ShownEvent};
 use crate::application::{Application, Error, Result};
@@ -166,7 +166,7 @@ struct Track {
     ranges: VecDeque<RecordedRange>,
     ordinal: u64,
     /// Unfinished appends of followers at `head`, with the results of their processed ranges.
-    open: BTreeMap<FollowerKey, Retold>,
+    open: BTreeMap<FollowerKey, RetoldAppend>,
 }
 
 /// The next action that a track can take.
@@ -410,7 +410,7 @@ impl Track {
         let recorded = self.effects_ahead(&range.follower);
         let parked = self.parked_ahead(&range.follower)?;
         if !self.open.contains_key(&range.follower) {
-            let retold = Retold::new(
+            let retold = RetoldAppend::new(
                 self.application.clone(),
                 Arc::clone(&follower),
                 self.keys(&range.follower),
@@ -594,7 +594,7 @@ impl Track {
         };
         let key = effects.first().and_then(effect_of);
         let key = key.unwrap_or_else(|| FollowerKey::of(&name, 1, None));
-        let mut retold = Retold::new(
+        let mut retold = RetoldAppend::new(
             self.application.clone(),
             follower,
             self.keys(&key),

@@ -36,14 +36,14 @@ pub struct CausedSearch<'a> {
     downstream: BTreeSet<usize>,
     /// Effects that were read, but whose causes are not decided yet, so it is unknown whether they
     /// are of interest.
-    undecided: BTreeSet<Place>,
+    undecided: BTreeSet<EventPlace>,
     /// The same effects, by their causes.
-    awaiting: BTreeMap<Place, Vec<Place>>,
+    awaiting: BTreeMap<EventPlace, Vec<EventPlace>>,
     searching: Searching,
 }
 
 /// An event: the index of its application, and its position.
-type Place = (usize, Position);
+type EventPlace = (usize, Position);
 
 /// The part of a log that is of interest.
 struct Concerned {
@@ -66,11 +66,11 @@ impl Concerned {
 }
 
 /// Whether an event is an effect of an event of interest.
-enum Verdict {
+enum EffectVerdict {
     Concerned,
     Other,
     /// Known once this cause is decided.
-    Undecided(Place),
+    Undecided(EventPlace),
 }
 
 impl<'a> CausedSearch<'a> {
@@ -186,9 +186,9 @@ impl<'a> CausedSearch<'a> {
             for event in &page.events {
                 let place = (application, event.position());
                 match self.verdict(&event.origin()?) {
-                    Verdict::Concerned => self.concern(place),
-                    Verdict::Other => self.dismiss(place),
-                    Verdict::Undecided(cause) => {
+                    EffectVerdict::Concerned => self.concern(place),
+                    EffectVerdict::Other => self.dismiss(place),
+                    EffectVerdict::Undecided(cause) => {
                         self.undecided.insert(place);
                         self.awaiting.entry(cause).or_default().push(place);
                     }
@@ -227,7 +227,7 @@ impl<'a> CausedSearch<'a> {
     }
 
     /// Marks an event as of interest, together with its effects that were read before.
-    fn concern(&mut self, event: Place) {
+    fn concern(&mut self, event: EventPlace) {
         for (application, position) in self.decide(event) {
             let Some(concerned) = self.concerned.get_mut(&application) else {
                 continue;
@@ -240,13 +240,13 @@ impl<'a> CausedSearch<'a> {
     }
 
     /// Marks an event as not of interest, together with the events that it caused.
-    fn dismiss(&mut self, event: Place) {
+    fn dismiss(&mut self, event: EventPlace) {
         self.decide(event);
     }
 
     /// Removes an event and its effects that were read before from the undecided ones, and returns
     /// them.
-    fn decide(&mut self, event: Place) -> Vec<Place> {
+    fn decide(&mut self, event: EventPlace) -> Vec<EventPlace> {
         let mut decided = vec![event];
         let mut next = 0;
         while let Some(event) = decided.get(next).copied() {
@@ -257,25 +257,25 @@ impl<'a> CausedSearch<'a> {
         decided
     }
 
-    fn verdict(&self, origin: &Origin) -> Verdict {
+    fn verdict(&self, origin: &Origin) -> EffectVerdict {
         let Origin::Effect {
             upstream, position, ..
         } = origin
         else {
-            return Verdict::Other;
+            return EffectVerdict::Other;
         };
         let upstream = self.logs.as_ref().and_then(|logs| logs.get(upstream));
         let Some(upstream) = upstream else {
-            return Verdict::Other;
+            return EffectVerdict::Other;
         };
         let cause = (*upstream, *position);
         match self.concerned.get(upstream) {
-            Some(concerned) if concerned.has(*position) => Verdict::Concerned,
-            Some(_) if self.undecided.contains(&cause) => Verdict::Undecided(cause),
-            Some(concerned) if *position <= concerned.read_to => Verdict::Other,
-            _ if self.downstream.contains(upstream) => Verdict::Undecided(cause),
+            Some(concerned) if concerned.has(*position) => EffectVerdict::Concerned,
+            Some(_) if self.undecided.contains(&cause) => EffectVerdict::Undecided(cause),
+            Some(concerned) if *position <= concerned.read_to => EffectVerdict::Other,
+            _ if self.downstream.contains(upstream) => EffectVerdict::Undecided(cause),
             // That cause will not be read.
-            _ => Verdict::Other,
+            _ => EffectVerdict::Other,
         }
     }
 }

@@ -40,10 +40,10 @@ use crate::recording::{Invalid, StoredEvent};
 /// ```
 #[derive(Clone)]
 pub struct System {
-    parts: Arc<Parts>,
+    parts: Arc<SystemParts>,
 }
 
-struct Parts {
+struct SystemParts {
     names: SystemNames,
     members: Vec<Member>,
 }
@@ -402,7 +402,7 @@ impl SystemBuilder {
             }
         }
         Ok(System {
-            parts: Arc::new(Parts {
+            parts: Arc::new(SystemParts {
                 names: self.names,
                 members,
             }),

@@ -78,14 +78,14 @@ pub fn presence_leases(
 }
 
 /// The leases of a runner that has no task to renew them; it renews them when it is used.
-pub(super) struct Presence {
+pub(super) struct RunnerPresence {
     holder: Arc<str>,
     leases: Vec<(Arc<dyn Store>, Arc<str>)>,
     /// The time at which they were last acquired or renewed, by the clock of the first application.
     renewed_at: Option<Timestamp>,
 }
 
-impl Presence {
+impl RunnerPresence {
     pub(super) fn new(open: &OpenSystem, infrastructure: &Infrastructure) -> Self {
         Self {
             holder: holder(),

@@ -25,7 +25,7 @@ use super::delivery::OutboxStatus;
 use super::goal::Goal;
 use super::lag::Lag;
 use super::open_system::{Infrastructure, OpenSystem, Opening, may_pass};
-use super::presence::Presence;
+use super::presence::RunnerPresence;
 use super::runner::Runner;
 use super::stop_report::StopReport;
 use super::timers_status::{TimersCell, TimersStatus};
@@ -145,7 +145,7 @@ impl SingleThread {
                 outbox.delivery().outbox()
             )));
         }
-        let presence = Presence::new(&open, infrastructure);
+        let presence = RunnerPresence::new(&open, infrastructure);
         let runner = Self::over(&open, steps_max, presence);
         let what = format!("starting the system {:?}", system.name());
         let mut patience = Patience::new(what, infrastructure.open_wait());
@@ -165,7 +165,7 @@ impl SingleThread {
         Ok(runner)
     }
 
-    fn over(open: &OpenSystem, steps_max: u64, presence: Presence) -> Self {
+    fn over(open: &OpenSystem, steps_max: u64, presence: RunnerPresence) -> Self {
         let work = Work::new(open, steps_max, presence);
         let conductor = Arc::new(SingleThreadConductor {
             statuses: work.statuses(),

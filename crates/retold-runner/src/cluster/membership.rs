@@ -95,8 +95,8 @@ pub(crate) struct Membership {
     store: Arc<dyn Store>,
     around: Surroundings,
     cell: Arc<MembershipCell>,
-    slot: Option<Slot>,
-    places: Vec<Place>,
+    slot: Option<NodeSlot>,
+    places: Vec<UnitState>,
     /// Notified when a job is over.
     ended: Arc<Notify>,
     back_off: BackOff,
@@ -104,13 +104,13 @@ pub(crate) struct Membership {
 
 /// The lease that shows that a node is alive.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct NodeSlot {
     index: usize,
     renewed_at: Instant,
 }
 
 /// A unit, and its state on this node.
-struct Place {
+struct UnitState {
     lease: Arc<str>,
     job: Job,
     worker: Option<Worker>,
@@ -121,7 +121,7 @@ struct Place {
     /// take it.
     has_held: bool,
     noted: Option<Noted>,
-    shown: Option<Shown>,
+    shown: Option<ShownFinding>,
 }
 
 /// The failure of a unit that was noted last.
@@ -134,7 +134,7 @@ struct Noted {
 
 /// The finding that is shown for a unit with a problem.
 #[derive(Debug)]
-struct Shown {
+struct ShownFinding {
     /// The name of the lease that is held while it is shown.
     lease: String,
     text: String,
@@ -155,7 +155,7 @@ impl Membership {
         jobs: Vec<(Unit, Job)>,
         cell: Arc<MembershipCell>,
     ) -> Self {
-        let places = jobs.into_iter().map(|(unit, job)| Place {
+        let places = jobs.into_iter().map(|(unit, job)| UnitState {
             lease: around.names.unit(&unit),
             job,
             worker: None,
@@ -187,7 +187,7 @@ impl Membership {
             if lease.holder != self.around.life.holder {
                 continue;
             }
-            self.slot = Some(Slot {
+            self.slot = Some(NodeSlot {
                 index,
                 renewed_at: asked_at,
             });
@@ -328,7 +328,7 @@ impl Membership {
         result
     }
 
-    async fn renew_slot(&mut self, slot: Slot) -> Result<(), RecordError> {
+    async fn renew_slot(&mut self, slot: NodeSlot) -> Result<(), RecordError> {
         if slot.renewed_at.elapsed() >= self.around.options.time_to_live {
             // The other nodes considered this node dead; a node of its name may have joined. It
             // joins again.
@@ -340,7 +340,7 @@ impl Membership {
         self.slot = match lease.holder == self.around.life.holder {
             true => {
                 self.set_clock(&lease);
-                Some(Slot {
+                Some(NodeSlot {
                     renewed_at: asked_at,
                     ..slot
                 })
@@ -517,7 +517,7 @@ impl Membership {
                 // The former holder's finding is still shown; it ends by itself.
                 Ok(held) if *held.holder != *text => {}
                 Ok(_) => {
-                    self.places[index].shown = Some(Shown {
+                    self.places[index].shown = Some(ShownFinding {
                         lease,
                         text,
                         renewed_at: asked_at,
@@ -590,7 +590,7 @@ impl Membership {
     }
 }
 
-impl Place {
+impl UnitState {
     fn look_for_hold(&mut self, node: &str) {
         if self.worker.is_some() && self.job.is_holding() && !self.has_held {
             self.has_held = true;

@@ -26,7 +26,7 @@ pub(super) struct Bars {
 
 /// The progress of a node.
 #[derive(Clone, Debug)]
-pub(super) struct Shown<'a> {
+pub(super) struct NodeProgress<'a> {
     pub(super) name: &'a str,
     pub(super) commands: u64,
     pub(super) status: String,
@@ -58,7 +58,7 @@ impl Bars {
     }
 
     /// Shows the progress.
-    pub(super) fn show(&mut self, events: u64, kills: u64, nodes: &[Shown<'_>]) {
+    pub(super) fn show(&mut self, events: u64, kills: u64, nodes: &[NodeProgress<'_>]) {
         self.all.set_position(events);
         self.all.set_message(counted(kills, "kill", "kills"));
         for (bar, node) in self.nodes.iter().zip(nodes) {

@@ -15,10 +15,10 @@ use retold_flights::record::FlightRecord;
 use retold_flights::replay::command_count;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::bars::{Bars, Shown};
+use super::bars::{Bars, NodeProgress};
 use super::message::Message;
 use super::node::TIME_TO_LIVE;
-use super::process::{Heard, Process, Start, What};
+use super::process::{Heard, NodeProcess, NodeStart, What};
 use crate::demo::stop::Stop;
 use crate::failure::CommandFailure;
 use crate::output::counted;
@@ -105,7 +105,7 @@ struct Node {
     name: String,
     /// Number of its process, counted from its starts and ends.
     process_number: u64,
-    process: Option<Process>,
+    process: Option<NodeProcess>,
     is_ready: bool,
     /// The itineraries that it was given and has not done.
     pending: BTreeSet<usize>,
@@ -119,7 +119,7 @@ struct Node {
 
 pub(super) struct Course<'a> {
     plan: Plan,
-    start: Start,
+    start: NodeStart,
     store: &'a dyn Store,
     open: &'a OpenSystem,
     nodes: Vec<Node>,
@@ -142,7 +142,7 @@ impl<'a> Course<'a> {
     /// Prepares a run of these flights, which record about this number of events.
     pub(super) fn new(
         plan: Plan,
-        start: Start,
+        start: NodeStart,
         flights: &[FlightRecord],
         (store, open): (&'a dyn Store, &'a OpenSystem),
         events: u64,
@@ -248,7 +248,7 @@ impl<'a> Course<'a> {
         node.process_number += 1;
         node.restart_at = None;
         node.wakes_at = None;
-        let process = Process::start(
+        let process = NodeProcess::start(
             &self.start,
             &node.name,
             (index, node.process_number),
@@ -264,7 +264,7 @@ impl<'a> Course<'a> {
     }
 
     /// Checkpoints a node's process as ended. Its pending itineraries go back to the queue.
-    fn end_process(&mut self, index: usize) -> Option<Process> {
+    fn end_process(&mut self, index: usize) -> Option<NodeProcess> {
         let node = &mut self.nodes[index];
         node.process_number += 1;
         node.is_ready = false;
@@ -414,7 +414,7 @@ impl<'a> Course<'a> {
         let nodes = self.nodes.iter().map(|node| {
             let units = placed.get(&*node.name);
             let units = units.map_or_else(|| "no followers".into(), |units| units.join(", "));
-            Shown {
+            NodeProgress {
                 name: &node.name,
                 commands: node.commands.0 + node.commands.1,
                 status: format!("{units}, {}", counted(node.kills, "kill", "kills")),

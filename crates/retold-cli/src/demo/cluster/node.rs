@@ -60,7 +60,7 @@ const VIEW_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// One process of `retold demo --cluster`, which starts it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoNodeArguments {
     /// The node's name
     #[arg(long)]
     name: String,
@@ -75,7 +75,7 @@ pub(crate) struct Arguments {
     metrics: Option<SocketAddr>,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<CommandVerdict, CommandFailure> {
+pub(crate) async fn run(arguments: DemoNodeArguments) -> Result<CommandVerdict, CommandFailure> {
     let url = std::env::var(URL).map_err(|_| {
         CommandFailure::Usage(
             "this command is internal: `retold demo --cluster N` starts it".into(),

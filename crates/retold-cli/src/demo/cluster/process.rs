@@ -39,7 +39,7 @@ pub(super) enum What {
 
 /// How nodes are started.
 #[derive(Clone, Debug)]
-pub(super) struct Start {
+pub(super) struct NodeStart {
     pub(super) url: String,
     pub(super) data: Option<PathBuf>,
     pub(super) flights_max: Option<NonZeroUsize>,
@@ -49,15 +49,15 @@ pub(super) struct Start {
 
 /// A process that runs. It is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct NodeProcess {
     child: Child,
     input: Option<ChildStdin>,
 }
 
-impl Process {
+impl NodeProcess {
     /// Starts a node. Its messages go to `heard`.
     pub(super) fn start(
-        start: &Start,
+        start: &NodeStart,
         name: &str,
         (node, process): (usize, u64),
         heard: &Sender<Heard>,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::sections::aircraft_of;
 use super::wrapped;
-use crate::demo::Arguments;
+use crate::demo::DemoArguments;
 use crate::demo::census::Census;
 use crate::demo::cluster::course::{Plan, Summary};
 use crate::demo::runs::Run;
@@ -29,7 +29,7 @@ pub(in crate::demo) struct ClusterBeginning {
 
 impl ClusterBeginning {
     pub(in crate::demo) fn new(
-        arguments: &Arguments,
+        arguments: &DemoArguments,
         plan: &Plan,
         input: &Input,
         url: &str,
@@ -78,7 +78,7 @@ impl Report for ClusterBeginning {
 
 /// The run in memory.
 #[derive(Debug, Serialize)]
-pub(in crate::demo) struct Expected {
+pub(in crate::demo) struct MemoryRun {
     memory: ExpectedNumbers,
     #[serde(skip)]
     commands: u64,
@@ -90,7 +90,7 @@ struct ExpectedNumbers {
     seconds: f64,
 }
 
-impl Expected {
+impl MemoryRun {
     pub(in crate::demo) fn new(run: &Run) -> Self {
         Self {
             memory: ExpectedNumbers {
@@ -102,7 +102,7 @@ impl Expected {
     }
 }
 
-impl Report for Expected {
+impl Report for MemoryRun {
     fn lines(&self) -> Vec<String> {
         wrapped(&format!(
             "One thread in memory: {}, {}, in {:.1} s.",

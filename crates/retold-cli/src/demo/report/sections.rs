@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{WIDTH, program, punctuality, wrapped};
-use crate::demo::Arguments;
+use crate::demo::DemoArguments;
 use crate::demo::census::Census;
 use crate::demo::check::{Retelling, WholeOf};
 use crate::demo::runs::Run;
@@ -44,7 +44,7 @@ pub(in crate::demo) struct Beginning {
 
 impl Beginning {
     pub(in crate::demo) fn new(
-        arguments: &Arguments,
+        arguments: &DemoArguments,
         input: &Input,
         (url, is_kept): (&str, bool),
         before: &Census,

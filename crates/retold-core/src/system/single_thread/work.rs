@@ -11,7 +11,7 @@ use crate::recording::{Position, StoredEvent};
 use crate::system::caused_search::CausedSearch;
 use crate::system::goal::Goal;
 use crate::system::open_system::OpenSystem;
-use crate::system::presence::Presence;
+use crate::system::presence::RunnerPresence;
 use crate::system::stop_report::StopReport;
 use crate::system::timers_status::TimersCell;
 use crate::system::waiting::{Behind, WaitError};
@@ -30,11 +30,11 @@ pub(super) struct Work {
     is_timer_old: Vec<bool>,
     queue: Queue,
     steps_max: u64,
-    presence: Presence,
+    presence: RunnerPresence,
 }
 
 impl Work {
-    pub(super) fn new(open: &OpenSystem, steps_max: u64, presence: Presence) -> Self {
+    pub(super) fn new(open: &OpenSystem, steps_max: u64, presence: RunnerPresence) -> Self {
         let mut followers = Vec::new();
         let statuses = Statuses::default();
         for (application, member) in open.system().members().iter().enumerate() {
