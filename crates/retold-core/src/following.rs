@@ -51,7 +51,7 @@ pub(crate) use self::outbox::{check_outbox_name, is_outbox};
 pub(crate) use self::partition::Lane;
 pub use self::partition::{PartitionRule, partition_of_key};
 pub(crate) use self::past_recorder::PastRecorder;
-pub use self::pipeline::{Counts, Pipeline, Resumed, Step};
+pub use self::pipeline::{Counts, Pipeline, Step};
 pub use self::policy::Handle;
 pub use self::status::{
     FollowerStatus, HeldEvent, Phase, StatusCell, StatusChanges, UpstreamStatus,

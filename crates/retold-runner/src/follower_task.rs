@@ -142,7 +142,7 @@ impl FollowerTask {
         };
         match over {
             Over::Changed => {
-                self.pipeline.look_again();
+                self.pipeline.invalidate();
                 Ok(Ok(Some(Step::Moved)))
             }
             Over::Late(late) => {
@@ -154,7 +154,7 @@ impl FollowerTask {
                 Ok(Ok(Some(Step::Moved)))
             }
             Over::StoreSilent(late, silent) => {
-                self.pipeline.look_again();
+                self.pipeline.invalidate();
                 let reason = format!("{late}, and its store has not responded for {silent:?}");
                 self.pipeline.report_failure(Phase::Retrying, &reason);
                 Ok(Ok(None))
@@ -180,7 +180,7 @@ impl FollowerTask {
             }
             Ok(Err(error)) => error,
             Err(panic) => {
-                self.pipeline.look_again();
+                self.pipeline.invalidate();
                 if self.cell.status.read().failures == 0 {
                     let follower = self.cell.title();
                     tracing::error!(follower, panic, "a follower panicked and is retried");
@@ -222,7 +222,7 @@ impl FollowerTask {
             return Ok(step);
         }
         self.unflushed_since = None;
-        self.pipeline.rest().await?;
+        self.pipeline.flush_idle().await?;
         Ok(Step::Moved)
     }
 
@@ -243,7 +243,7 @@ impl FollowerTask {
         if self.pipeline.has_effects() || is_waited_for {
             return Duration::ZERO;
         }
-        match self.pipeline.is_rest_due() {
+        match self.pipeline.is_flush_due() {
             true => self.options.flush_delay,
             false => self.options.passed_flush_delay,
         }
@@ -297,7 +297,7 @@ impl FollowerTask {
         self.cell.set_elsewhere(true);
         self.pipeline.report_phase(Phase::Standby);
         self.pause(wait).await;
-        self.pipeline.look_again();
+        self.pipeline.invalidate();
     }
 
     async fn wait_for_operator(&mut self) {
@@ -351,7 +351,7 @@ impl FollowerTask {
             Round::Moved | Round::Idle => {
                 match self.standby.is_on() && !self.pipeline.has_effects() {
                     true => return None,
-                    false => caught(self.pipeline.rest()).await,
+                    false => caught(self.pipeline.flush_idle()).await,
                 }
             }
         };

@@ -132,7 +132,7 @@ impl Job {
             Self::Follower { pipeline, cell } => {
                 let mut pipeline = pipeline.lock_owned().await;
                 // Other processes may have worked since it last ran here.
-                pipeline.look_again();
+                pipeline.invalidate();
                 cell.set_elsewhere(false);
                 let task = FollowerTask::new(pipeline, cell, &news, stop, options);
                 task.run(after).await
@@ -156,7 +156,7 @@ impl Job {
             } => {
                 let mut pipeline = pipeline.lock_owned().await;
                 // Other processes may have delivered since it last ran here.
-                pipeline.look_again();
+                pipeline.invalidate();
                 let task = OutboxTask::new(pipeline, news[index].clone(), stop, options);
                 task.run(after).await
             }
@@ -175,7 +175,7 @@ impl Job {
             Self::View { pipeline, .. } => pipeline.lock().await.stand_by(),
             Self::Outbox { pipeline, .. } => {
                 let mut pipeline = pipeline.lock().await;
-                pipeline.look_again();
+                pipeline.invalidate();
                 pipeline.report_phase(Phase::Standby);
             }
         }

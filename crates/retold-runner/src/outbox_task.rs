@@ -102,7 +102,7 @@ impl OutboxTask {
         match stepped {
             Ok(stepped) => stepped.ok(),
             Err(panic) => {
-                self.pipeline.look_again();
+                self.pipeline.invalidate();
                 self.pipeline.report_failure(&panic);
                 None
             }

@@ -231,7 +231,7 @@ fn retell<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Conte
             let open = OpenSystem::open(&shop(BATCH)?, &infrastructure, Opening::Write).await?;
             for (_, mut pipeline) in open.pipelines() {
                 while pipeline.step().await? != retold::system::Step::Idle {}
-                pipeline.rest().await?;
+                pipeline.flush_idle().await?;
             }
             Result::Ok(infrastructure)
         })?;

@@ -119,11 +119,20 @@ impl FollowerRecord {
         FollowerKey::of(&self.name, self.generation_of_ids, None)
     }
 
-    /// Returns the first parked event of this stream, which holds back those after it, if there is
-    /// one.
-    pub fn holds_back(&self, log: LogId, stream: &str) -> Option<&Parked> {
-        let first = self.held.get(&(log, stream.to_owned()))?.first()?;
-        self.parked.get(&(log, *first))
+    /// Returns whether an earlier event of its stream is parked, so that the event at this position
+    /// must not be processed now.
+    pub(crate) fn is_held_back(
+        &self,
+        log: LogId,
+        stream: Option<&str>,
+        position: Position,
+    ) -> bool {
+        if self.parked.is_empty() {
+            return false;
+        }
+        let held = stream.and_then(|stream| self.held.get(&(log, stream.to_owned())));
+        let first = held.and_then(|held| held.first());
+        first.is_some_and(|first| *first < position)
     }
 
     /// Returns whether it records nothing until an operator resumes it: it is paused or retired.

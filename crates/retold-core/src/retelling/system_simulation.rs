@@ -298,7 +298,7 @@ async fn follow(mut pipeline: Pipeline) {
         let is_at_rest = match pipeline.step().await {
             Ok(Step::Moved) => false,
             Ok(Step::Idle) if pipeline.is_unflushed() => {
-                settled(pipeline.rest().await);
+                settled(pipeline.flush_idle().await);
                 false
             }
             Ok(Step::Idle | Step::Holding | Step::Paused) => true,

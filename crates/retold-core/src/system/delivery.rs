@@ -426,7 +426,7 @@ impl OutboxPipeline {
 
     /// Makes the next step read the outbox's checkpoint from the log: another process may have
     /// delivered.
-    pub fn look_again(&mut self) {
+    pub fn invalidate(&mut self) {
         self.drain = None;
     }
 

@@ -12,6 +12,7 @@ mod broken_views;
 mod damaged_ids;
 mod decide;
 mod dogs;
+mod dropped_steps;
 mod duplicates;
 mod event_bus;
 mod execute;

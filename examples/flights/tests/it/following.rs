@@ -237,7 +237,7 @@ async fn catch_up(open: &OpenSystem, application: &str) {
     for (of, mut pipeline) in open.pipelines() {
         if of == index {
             while pipeline.step().await.unwrap() == Step::Moved {}
-            pipeline.rest().await.unwrap();
+            pipeline.flush_idle().await.unwrap();
         }
     }
 }

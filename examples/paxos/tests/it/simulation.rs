@@ -178,7 +178,7 @@ async fn follow(mut pipeline: Pipeline) {
         }
         if pipeline.is_unflushed() {
             // After a conflict, the follower has work to do again.
-            if let Err(error) = pipeline.rest().await {
+            if let Err(error) = pipeline.flush_idle().await {
                 assert_transient(&error);
             }
             continue;

@@ -103,7 +103,7 @@ impl Run {
                     .advance(Duration::from_millis(self.random.u64(..3_000)));
                 self.processes[running].fire(self.clock.now()).await;
             }
-            16..30 => self.processes[running].rest().await,
+            16..30 => self.processes[running].flush_idle().await,
             _ => {
                 self.processes[running].step().await;
             }
@@ -150,7 +150,7 @@ impl Run {
                     has_moved = true;
                 }
                 has_moved |= process.pipelines.iter().any(Pipeline::is_unflushed);
-                process.rest().await;
+                process.flush_idle().await;
             }
             if has_moved {
                 continue;
@@ -202,9 +202,9 @@ impl Process {
         step
     }
 
-    async fn rest(&mut self) {
+    async fn flush_idle(&mut self) {
         for pipeline in &mut self.pipelines {
-            pipeline.rest().await.unwrap();
+            pipeline.flush_idle().await.unwrap();
         }
     }
 

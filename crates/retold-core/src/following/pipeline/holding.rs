@@ -1,9 +1,9 @@
 //! Holding: a pipeline stops before an event that its program does not know, until another program
 //! has processed the event or this one knows it.
 
-use super::{Pipeline, Upstream};
+use super::Pipeline;
 use crate::following::status::HeldEvent;
-use crate::recording::{Checkpoint, Position, StoredEvent};
+use crate::recording::StoredEvent;
 
 /// Why a pipeline holds.
 pub(super) struct Hold {
@@ -11,36 +11,6 @@ pub(super) struct Hold {
     /// How many names the log's types and the follower's own had then. If there are others, the
     /// event may be known.
     pub(super) names: (usize, usize),
-}
-
-impl Upstream {
-    /// Returns whether a position must not be processed yet.
-    pub(super) fn is_beyond_limit(&self, position: Position) -> bool {
-        let after = |limit: Option<Checkpoint>| {
-            Some(position) > limit.map(|checkpoint| checkpoint.position)
-        };
-        self.limit.is_some_and(after) || self.is_held_at(position)
-    }
-
-    /// Returns whether a position is at or after the event that is held before.
-    pub(super) fn is_held_at(&self, position: Position) -> bool {
-        let hold = self.hold.as_ref();
-        hold.is_some_and(|hold| position >= hold.held.event.position)
-    }
-
-    /// Returns where its next page must end; none if there is no limit, and an empty limit if no
-    /// event may be processed.
-    pub(super) fn read_until(&self) -> Option<Option<Position>> {
-        let limit = self
-            .limit
-            .map(|it| it.map(|checkpoint| checkpoint.position));
-        let before = |hold: &Hold| Position::new(hold.held.event.position.get() - 1);
-        let held = self.hold.as_ref().map(before);
-        match (limit, held) {
-            (Some(limit), Some(held)) => Some(limit.min(held)),
-            (limit, held) => limit.or(held),
-        }
-    }
 }
 
 impl Pipeline {
@@ -55,7 +25,7 @@ impl Pipeline {
     pub(super) fn review_holds(&mut self) {
         let own = self.application.registry().name_count();
         for upstream in &mut self.upstreams {
-            let reached = upstream.reached.map(|checkpoint| checkpoint.position);
+            let reached = upstream.reached_position();
             let names = (upstream.registry.name_count(), own);
             upstream
                 .hold
@@ -84,7 +54,7 @@ impl Pipeline {
             },
             names: (upstream.registry.name_count(), own),
         });
-        self.report_places();
+        self.report_progress();
     }
 
     /// Returns whether the program would skip this event of the log at this index without knowing

@@ -42,8 +42,8 @@ impl Pipeline {
         let after = upstream.reached;
         // The position may be past the limit: another pipeline may have advanced since this one
         // stopped there.
-        let position = after.map(|checkpoint| checkpoint.position);
-        if upstream.read_until().is_some_and(|until| until <= position) {
+        let until = upstream.read_until();
+        if until.is_some_and(|until| until <= upstream.reached_position()) {
             return Ok(UpstreamPage {
                 index,
                 after,
@@ -55,7 +55,7 @@ impl Pipeline {
         let mut read = LogRead::of(self.query.clone())
             .after_checkpoint(after)
             .limit(FOLLOW_PAGE_EVENTS);
-        if let Some(Some(until)) = upstream.read_until()
+        if let Some(Some(until)) = until
             && Some(until) > read.after
         {
             read = read.until(until);
@@ -82,23 +82,23 @@ impl Pipeline {
     /// As for [`step`](Self::step).
     pub(super) async fn take(&mut self, page_read: UpstreamPage) -> Result<()> {
         self.upstreams[page_read.index].topics = page_read.topics.clone();
-        self.observe(page_read.index, &page_read.page);
+        self.report_page(page_read.index, &page_read.page);
         if !page_read.continues_from(self.upstreams[page_read.index].reached) {
             return Ok(());
         }
         let UpstreamPage { index, page, .. } = page_read;
         for event in &page.events {
-            if !self.is_prepared || self.record.is_halted() {
+            if !self.is_ready() || self.record.is_halted() {
                 return Ok(());
             }
-            self.answer_untold(index, event).await?;
+            self.process_next(index, event).await?;
         }
         if let Some(read_to) = page.read_to
-            && self.is_prepared
+            && self.is_ready()
             && !self.record.is_halted()
         {
             self.pass(index, read_to);
-            if self.unflushed(index) >= UNFLUSHED_EVENTS_MAX {
+            if self.upstreams[index].unflushed() >= UNFLUSHED_EVENTS_MAX {
                 self.flush().await?;
             }
         }

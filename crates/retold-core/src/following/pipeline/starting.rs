@@ -4,7 +4,9 @@
 use std::cmp::max_by_key;
 use std::sync::Arc;
 
-use super::{Pipeline, Upstream};
+use super::Pipeline;
+use super::state::PipelineState;
+use super::upstream::Upstream;
 use crate::application::{Error, Result};
 use crate::following::batch::Batch;
 use crate::following::follower::Start;
@@ -16,8 +18,7 @@ impl Pipeline {
     /// Reads the follower's progress, starts it over logs that it never followed, and checks that
     /// the others are still those that it followed.
     pub(super) async fn start(&mut self) -> Result<()> {
-        self.is_prepared = false;
-        self.batch = Batch::default();
+        self.invalidate();
         self.follower
             .policies()
             .register(self.application.registry())?;
@@ -28,7 +29,7 @@ impl Pipeline {
             if let Some(system) = &self.system {
                 self.record.check_system(self.application.name(), system)?;
             }
-            if self.start_anew().await? && self.split_anew().await? {
+            if self.start_new_logs().await? && self.split_if_due().await? {
                 break;
             }
         }
@@ -41,14 +42,14 @@ impl Pipeline {
         for index in 0..self.upstreams.len() {
             self.find_place(index).await?;
         }
-        self.is_prepared = true;
-        self.report_places();
+        self.state = PipelineState::Ready(Batch::default());
+        self.report_progress();
         Ok(())
     }
 
     /// Records the start over logs that are followed for the first time. Returns false if the
     /// follower changed in the meantime.
-    async fn start_anew(&mut self) -> Result<bool> {
+    async fn start_new_logs(&mut self) -> Result<bool> {
         let system = self.system.as_ref().map(|it| it.name.as_str());
         let mut starts = Vec::new();
         for upstream in &self.upstreams {
@@ -75,7 +76,7 @@ impl Pipeline {
             }],
             false => starts.into_iter().map(FollowerEvent::Started).collect(),
         };
-        self.record_if_unchanged(&started).await
+        self.record_own(&started).await
     }
 
     /// Splits the follower, if an operator requested it and all partitions are at the same
@@ -86,7 +87,7 @@ impl Pipeline {
     /// it changed the follower's stream. So from then on no partition advances beyond the one that
     /// is farthest ahead. That position does not change, and partitions that have reached it stay
     /// there until the split.
-    async fn split_anew(&mut self) -> Result<bool> {
+    async fn split_if_due(&mut self) -> Result<bool> {
         let Some(wanted) = self.record.partitioning.clone() else {
             self.upstreams.iter_mut().for_each(|it| it.limit = None);
             return Ok(true);
@@ -126,14 +127,15 @@ impl Pipeline {
             by: rule.unwrap_or_else(|| self.follower.partition_rule().name().to_owned()),
             starts,
         };
-        self.record_if_unchanged(&[split]).await
+        self.record_own(&[split]).await
     }
 
-    /// Records events of the follower itself. Returns false, also after a conflict, because the
-    /// follower's stream has changed and must be read again.
-    async fn record_if_unchanged(&mut self, events: &[FollowerEvent]) -> Result<bool> {
-        match self.record_own(events).await {
-            Ok(()) | Err(Error::Conflict(Conflict::Stream { .. })) => Ok(false),
+    /// Records events of the follower itself, if its stream has not changed since it was read.
+    /// Returns false, also after a conflict, because it has changed now and must be read again.
+    async fn record_own(&mut self, events: &[FollowerEvent]) -> Result<bool> {
+        let append = Append::of(self.own_events(events)?).condition(self.record.condition());
+        match self.application.settle(append).await {
+            Ok(_) | Err(Error::Conflict(Conflict::Stream { .. })) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -152,12 +154,6 @@ impl Pipeline {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Records events of the follower itself, if its stream has not changed since it was read.
-    pub(super) async fn record_own(&mut self, events: &[FollowerEvent]) -> Result<()> {
-        let append = Append::of(self.own_events(events)?).condition(self.record.condition());
-        self.application.settle(append).await.map(drop)
     }
 
     /// Encodes events of the follower itself for a recorder.

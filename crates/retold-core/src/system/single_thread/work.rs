@@ -224,7 +224,7 @@ impl Work {
         for (log, readers) in self.readers.iter().enumerate() {
             let reached = readers.iter().flat_map(|(follower, upstream)| {
                 let pipelines = &self.followers[*follower].pipelines;
-                pipelines.iter().map(|it| it.reached_checkpoint(*upstream))
+                pipelines.iter().map(|it| it.reached(*upstream))
             });
             let least =
                 reached.min_by_key(|checkpoint| checkpoint.map(|checkpoint| checkpoint.position));
@@ -379,7 +379,8 @@ impl Work {
         let is_to_answer = |event: &StoredEvent, (follower, upstream): (usize, usize)| {
             let mut pipelines = followers[follower].pipelines.iter();
             pipelines.any(|it| {
-                it.answers(upstream, event) && Some(event.position()) > it.reached(upstream)
+                let reached = it.reached(upstream).map(|checkpoint| checkpoint.position);
+                it.processes(upstream, event) && Some(event.position()) > reached
             })
         };
         let recorder = self.open.applications()[log].recorder();
@@ -404,7 +405,7 @@ impl Work {
         for (follower, _) in &self.readers[log] {
             let worker = &mut self.followers[*follower];
             worker.is_astray = true;
-            worker.pipelines.iter_mut().for_each(Pipeline::look_again);
+            worker.pipelines.iter_mut().for_each(Pipeline::invalidate);
         }
     }
 
@@ -416,14 +417,14 @@ impl Work {
         let before = worker.effects_recorded();
         let mut pipelines = worker.pipelines.iter_mut();
         // The partition of the event.
-        let Some(pipeline) = pipelines.find(|it| it.answers(item.upstream, &item.event)) else {
+        let Some(pipeline) = pipelines.find(|it| it.processes(item.upstream, &item.event)) else {
             return Ok(());
         };
         // If this is dropped midway, the event that was taken from the queue is read from the log
         // again.
         worker.is_astray = true;
-        let answered = pipeline.answer(item.upstream, &item.event).await;
-        if answered.is_err() || !pipeline.is_prepared() || pipeline.is_holding() {
+        let answered = pipeline.process(item.upstream, &item.event).await;
+        if answered.is_err() || !pipeline.is_ready() || pipeline.is_holding() {
             return self.find_way(item.follower).await;
         }
         worker.is_astray = false;
@@ -445,12 +446,12 @@ impl Work {
                         pipeline.pass(upstream, checkpoint);
                     }
                 }
-                if !pipeline.is_rest_due() {
+                if !pipeline.is_flush_due() {
                     continue;
                 }
                 worker.is_astray = true;
-                let rested = pipeline.rest().await;
-                worker.is_astray = rested.is_err() || !pipeline.is_prepared();
+                let rested = pipeline.flush_idle().await;
+                worker.is_astray = rested.is_err() || !pipeline.is_ready();
                 if worker.is_astray {
                     // Its effects are queued now: the others must process them before they pass on.
                     self.find_way(follower).await?;

@@ -105,7 +105,7 @@ impl Worker {
 
     /// Returns the number of effects that its pipelines have recorded.
     pub(super) fn effects_recorded(&self) -> u64 {
-        self.pipelines.iter().map(Pipeline::effects_recorded).sum()
+        self.pipelines.iter().map(|it| it.counts().effects).sum()
     }
 
     /// Returns whether this is the worker of the follower with this path.
@@ -119,7 +119,7 @@ impl Worker {
             return;
         }
         for pipeline in &mut self.pipelines {
-            if pipeline.rest().await.is_err() || !pipeline.is_prepared() {
+            if pipeline.flush_idle().await.is_err() || !pipeline.is_ready() {
                 return;
             }
         }
@@ -174,7 +174,7 @@ impl Worker {
         let path = self.path();
         for pipeline in &mut self.pipelines {
             if !self.is_astray
-                && let Err(error) = pipeline.rest().await
+                && let Err(error) = pipeline.flush_idle().await
             {
                 let unrecorded = (path.to_string(), error.to_string());
                 report.unrecorded.push(unrecorded);
@@ -242,10 +242,10 @@ async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
             Ok(Step::Moved) => {}
             Ok(Step::Paused | Step::Holding) => return false,
             Ok(Step::Idle) => {
-                if pipeline.rest().await.is_err() {
+                if pipeline.flush_idle().await.is_err() {
                     return false;
                 }
-                if pipeline.is_prepared() {
+                if pipeline.is_ready() {
                     return true;
                 }
                 conflicts += 1;

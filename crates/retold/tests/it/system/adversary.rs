@@ -50,9 +50,9 @@ async fn reserved(app: &Application) -> Vec<String> {
 
 async fn catch_up(pipeline: &mut Pipeline) {
     while pipeline.step().await.unwrap() == Step::Moved {}
-    pipeline.rest().await.unwrap();
+    pipeline.flush_idle().await.unwrap();
     while pipeline.step().await.unwrap() == Step::Moved {}
-    pipeline.rest().await.unwrap();
+    pipeline.flush_idle().await.unwrap();
 }
 
 /// Gives the caller a point at which to drop the future.

@@ -130,13 +130,13 @@ async fn two_policy_versions_at_once_are_distinguished() {
         for index in [first, second, first, second] {
             let step = pipelines[index].step().await.unwrap();
             if step == Step::Idle {
-                pipelines[index].rest().await.unwrap();
+                pipelines[index].flush_idle().await.unwrap();
             }
         }
     }
     for pipeline in &mut pipelines {
         while pipeline.step().await.unwrap() == Step::Moved {}
-        pipeline.rest().await.unwrap();
+        pipeline.flush_idle().await.unwrap();
     }
     let counts: Vec<_> = pipelines.iter().map(|it| it.counts()).collect();
     assert!(counts.iter().all(|it| it.effects > 5), "{counts:?}");

@@ -174,7 +174,7 @@ async fn a_failure_in_a_batch_leaves_nothing_out() {
     }
     let (_, mut pipeline) = open.pipelines().pop().unwrap();
     while pipeline.step().await.unwrap() == retold::system::Step::Moved {}
-    pipeline.rest().await.unwrap();
+    pipeline.flush_idle().await.unwrap();
     let expected: Vec<_> = (1..=20)
         .filter(|it| *it != 10)
         .map(|it| format!("Order/{it}"))

@@ -213,7 +213,7 @@ async fn drive(pipelines: &mut [Pipeline]) {
         for pipeline in &mut *pipelines {
             while pipeline.step().await.unwrap() == Step::Moved || pipeline.is_unflushed() {
                 if !pipeline.has_effects() {
-                    pipeline.rest().await.unwrap();
+                    pipeline.flush_idle().await.unwrap();
                 }
             }
         }
@@ -330,7 +330,7 @@ async fn a_program_with_another_rule_stands_aside() {
     assert!(operator.repartition(2, Some("tag item:")).await.unwrap());
     for pipeline in &mut of_old {
         while let Ok(Step::Moved) = pipeline.step().await {}
-        drop(pipeline.rest().await);
+        drop(pipeline.flush_idle().await);
     }
     drive(&mut of_new).await;
     assert!(of_old[0].step().await.is_err());

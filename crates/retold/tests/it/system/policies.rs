@@ -113,7 +113,7 @@ async fn queries_see_the_effects_of_the_same_batch() {
         }
         let (_, mut pipeline) = open.pipelines().pop().unwrap();
         while pipeline.step().await.unwrap() == Step::Moved {}
-        pipeline.rest().await.unwrap();
+        pipeline.flush_idle().await.unwrap();
         let stock = open.application("stock").unwrap();
         let events = stock.events::<StockEvent>().read().collect().await.unwrap();
         let is_reserved: Vec<_> = events
@@ -173,9 +173,9 @@ async fn data_that_a_policy_only_reads_is_a_condition() {
         .execute_or_create("tea", |_: &Stock| other.clone())
         .await
         .unwrap();
-    pipeline.rest().await.unwrap();
+    pipeline.flush_idle().await.unwrap();
     while pipeline.step().await.unwrap() == Step::Moved {}
-    pipeline.rest().await.unwrap();
+    pipeline.flush_idle().await.unwrap();
     let last = stock
         .events::<StockEvent>()
         .read()

@@ -249,7 +249,7 @@ async fn many_upstream_events_in_one_append_are_retold() {
     }
     let (_, mut pipeline) = open.pipelines().pop().unwrap();
     while pipeline.step().await.unwrap() == retold::system::Step::Moved {}
-    pipeline.rest().await.unwrap();
+    pipeline.flush_idle().await.unwrap();
     assert_eq!(retells(&stock_of_batches(), &memory).await, 30);
 }
 
@@ -432,7 +432,7 @@ fn logs_are_retold_while_followers_work() {
                     let item = ["tea", "milk"][order % 2];
                     place(orders, &order.to_string(), item).await.unwrap();
                     while pipeline.step().await.unwrap() == Step::Moved {}
-                    pipeline.rest().await.unwrap();
+                    pipeline.flush_idle().await.unwrap();
                 }
             }
         });
