@@ -11,4 +11,5 @@ mod packages;
 mod plain_english;
 mod telemetry;
 mod text_files;
+mod type_names;
 mod workspace;
