@@ -10,7 +10,7 @@
 //! | `retold.follow` | application, follower | one step of a follower: read, process, record |
 //! | `retold.timers` | application | one look at the timers of an application |
 //!
-//! Within `retold.follow` are the spans of the core: `retold.answer` for each processed event, and
+//! Within `retold.follow` are the spans of the core: `retold.process` for each processed event, and
 //! `retold.append` for recording its effects.
 //!
 //! Warnings report failures that are retried; errors report problems that need attention.
@@ -116,7 +116,7 @@ impl FollowerMetrics {
 
     /// Counts the results of a step.
     pub(crate) fn count(&self, before: Counts, after: Counts) {
-        self.processed.increment(after.answered - before.answered);
+        self.processed.increment(after.processed - before.processed);
         self.effects.increment(after.effects - before.effects);
         self.conflicts.increment(after.conflicts - before.conflicts);
         self.overtaken.increment(after.overtaken - before.overtaken);

@@ -47,8 +47,8 @@ impl Retelling {
     /// Returns the number of events that policies processed again, including those of the whole
     /// run.
     pub(super) fn processed(&self) -> u64 {
-        let followers = self.followers.iter().map(|(_, report)| report.answered);
-        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |(_, whole)| whole.answered)
+        let followers = self.followers.iter().map(|(_, report)| report.processed);
+        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |(_, whole)| whole.processed)
     }
 
     /// Returns the number of effects that were decided again and are equal, including those of the

@@ -116,7 +116,7 @@ impl FollowerRetold {
         match retold {
             Err(error) => row.error = Some(error),
             Ok(report) => {
-                row.processed = report.answered;
+                row.processed = report.processed;
                 row.effects = report.effects;
                 row.covered = report.covered;
                 row.other_policy_version = report.facts.other_policy_version;
@@ -392,7 +392,7 @@ fn whole_object(whole: &Result<WholeReport, String>) -> Value {
     json!({
         "schedule": "whole",
         "inputs": report.inputs,
-        "processed": report.answered,
+        "processed": report.processed,
         "effects": report.effects,
         "other_policy_version": report.facts.other_policy_version,
         "erased": report.facts.erased,

@@ -207,7 +207,7 @@ impl ApplicationBuilder {
     }
 
     /// Notes topics that other members of a system process, with types of their own.
-    pub(crate) fn answered_by_others(self, topics: &[&'static str]) -> Self {
+    pub(crate) fn processed_by_others(self, topics: &[&'static str]) -> Self {
         self.registry.note_of_others(topics);
         self
     }

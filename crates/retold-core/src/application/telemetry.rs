@@ -19,7 +19,7 @@
 //! At level trace there is an event `retold.recorded` for each recorded event, with its id, topic,
 //! position, correlation and causation. In this way a command can be traced across processes to
 //! everything that it caused: all of it has one correlation, and the causation of an effect is the
-//! id of the processed event, which the span `retold.answer` also contains
+//! id of the processed event, which the span `retold.process` also contains
 //! ([`system`](crate::system)).
 //!
 //! Warnings report work that was not done although the call succeeded: a snapshot that could not be

@@ -19,9 +19,9 @@ pub(crate) fn caused_by(event: &StoredEvent) -> Result<Bytes> {
     Ok(metadata.to_bytes())
 }
 
-/// The span `retold.answer`, at level debug, around the processing of an event by a follower. The
+/// The span `retold.process`, at level debug, around the processing of an event by a follower. The
 /// id of the event is the causation of its effects, and the correlation is that of the event.
-pub(crate) fn answer_span(
+pub(crate) fn process_span(
     application: &str,
     follower: &FollowerKey,
     upstream: &str,
@@ -30,7 +30,7 @@ pub(crate) fn answer_span(
     let heard = tracing::enabled!(Level::DEBUG).then(|| event.metadata().ok());
     let known = heard.flatten();
     tracing::debug_span!(
-        "retold.answer",
+        "retold.process",
         application,
         follower = %follower,
         upstream,

@@ -323,15 +323,17 @@ impl Follower {
     }
 
     /// Returns whether it processes this event.
-    pub(crate) fn answers(&self, event: &StoredEvent) -> bool {
-        self.policies.answer(event.topic()) && self.tags.iter().all(|tag| event.has_tag(tag))
+    pub(crate) fn processes(&self, event: &StoredEvent) -> bool {
+        self.policies.processes(event.topic()) && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 
     /// Returns whether it would skip this event without knowing its topic. The registry holds the
     /// types of the log that the event is in.
     pub(crate) fn is_unknown(&self, registry: &TopicRegistry, event: &StoredEvent) -> bool {
         self.holds_before_unknown()
-            && is_unknown(registry, event.topic(), |topic| self.policies.answer(topic))
+            && is_unknown(registry, event.topic(), |topic| {
+                self.policies.processes(topic)
+            })
             && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 

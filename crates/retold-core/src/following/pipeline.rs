@@ -89,7 +89,7 @@ pub enum Step {
 pub struct Counts {
     /// Upstream events that the policies processed, recorded or not. An event that had to be
     /// decided again counts again.
-    pub answered: u64,
+    pub processed: u64,
     /// Appends that were recorded.
     pub appends: u64,
     /// Events that were recorded, including those about the follower itself.

@@ -121,7 +121,7 @@ impl Policies {
     }
 
     /// Returns whether events of this topic are processed.
-    pub(crate) fn answer(&self, topic: &str) -> bool {
+    pub(crate) fn processes(&self, topic: &str) -> bool {
         self.by_topic.contains_key(topic)
     }
 

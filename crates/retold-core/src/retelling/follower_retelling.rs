@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::generations::{Resumed, Split, generations_of};
-use super::reaction::{Answered, Keys, RetoldAppend};
+use super::reaction::{Keys, Processed, RetoldAppend};
 use super::report::{Difference, Facts, FollowerReport, ShownEvent};
 use super::upstream_cursor::UpstreamCursor;
 use crate::application::{Application, Error, Result};
@@ -178,7 +178,7 @@ impl FollowerRetelling {
         let report = FollowerReport {
             application: self.application.name().into(),
             follower: self.key.as_str().into(),
-            answered: 0,
+            processed: 0,
             effects: 0,
             covered: 0,
             facts: Facts::default(),
@@ -461,26 +461,26 @@ impl Walk {
                 continue;
             }
             let (name, log) = (Arc::clone(&self.cursors[upstream].name), range.upstream);
-            let answered = retold.answer(&name, log, &event, None).await?;
-            if let Some(difference) = self.count(answered) {
+            let processed = retold.process(&name, log, &event, None).await?;
+            if let Some(difference) = self.count(processed) {
                 return Ok(Some(difference));
             }
         }
         Ok(None)
     }
 
-    fn count(&mut self, answered: Answered) -> Option<Difference> {
-        match answered {
-            Answered::Equal(effects) => {
-                self.report.answered += 1;
+    fn count(&mut self, processed: Processed) -> Option<Difference> {
+        match processed {
+            Processed::Equal(effects) => {
+                self.report.processed += 1;
                 self.report.effects += effects;
                 None
             }
-            Answered::Erased => {
+            Processed::Erased => {
                 self.report.facts.erased += 1;
                 None
             }
-            Answered::Different(difference) => Some(*difference),
+            Processed::Different(difference) => Some(*difference),
         }
     }
 
@@ -545,8 +545,8 @@ impl Walk {
             return Err(Error::diverged(&name, checkpoint, None));
         };
         let mut retold = self.retold(effects);
-        let answered = retold.answer(&name, log, &event, Some(id)).await?;
-        if let Some(difference) = self.count(answered) {
+        let processed = retold.process(&name, log, &event, Some(id)).await?;
+        if let Some(difference) = self.count(processed) {
             return Ok(Some(difference));
         }
         Ok(retold.end().await)

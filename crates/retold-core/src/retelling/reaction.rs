@@ -39,7 +39,7 @@ pub(crate) struct Keys {
 }
 
 /// The outcome of processing an event again.
-pub(crate) enum Answered {
+pub(crate) enum Processed {
     /// This many effects are equal.
     Equal(u64),
     /// The event could not be processed because something is erased; the records count.
@@ -79,16 +79,16 @@ impl RetoldAppend {
     }
 
     /// Processes an upstream event again, after those before it in the append.
-    pub(crate) async fn answer(
+    pub(crate) async fn process(
         &mut self,
         upstream: &Arc<str>,
         log: LogId,
         event: &StoredEvent,
         resumed: Option<EventId>,
-    ) -> Result<Answered> {
+    ) -> Result<Processed> {
         if event.is_erased() {
             self.take_as_it_is(log, event);
-            return Ok(Answered::Erased);
+            return Ok(Processed::Erased);
         }
         let cause = Cause {
             event: event.clone(),
@@ -110,7 +110,7 @@ impl RetoldAppend {
             Asked::Erased(_) => {
                 self.batch.drop_events(self.compared);
                 self.take_as_it_is(log, event);
-                return Ok(Answered::Erased);
+                return Ok(Processed::Erased);
             }
             Asked::Unknown(error) => Some(error.to_string()),
             Asked::Failed(reason) => Some(reason),
@@ -124,7 +124,7 @@ impl RetoldAppend {
     }
 
     /// Compares the decisions for an event with its recorded effects.
-    fn compare(&mut self, upstream: &Arc<str>, log: LogId, event: &StoredEvent) -> Answered {
+    fn compare(&mut self, upstream: &Arc<str>, log: LogId, event: &StoredEvent) -> Processed {
         let mut equal = 0;
         while let Some(retold) = self.batch.events().get(self.compared).cloned() {
             let Some(recorded) = self.recorded.front() else {
@@ -151,7 +151,7 @@ impl RetoldAppend {
             let shown = Some(ShownEvent::of_recorded(recorded));
             return self.different(what, upstream, event, shown, None);
         }
-        Answered::Equal(equal)
+        Processed::Equal(equal)
     }
 
     fn different(
@@ -161,8 +161,8 @@ impl RetoldAppend {
         event: &StoredEvent,
         recorded: Option<ShownEvent>,
         retold: Option<ShownEvent>,
-    ) -> Answered {
-        Answered::Different(Box::new(Difference {
+    ) -> Processed {
+        Processed::Different(Box::new(Difference {
             what: what.into(),
             cause: Some((
                 Arc::clone(upstream),

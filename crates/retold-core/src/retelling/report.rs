@@ -14,7 +14,7 @@ pub struct FollowerReport {
     /// The follower with its generation, and its partition if there are several.
     pub follower: Arc<str>,
     /// The number of upstream events that its policies processed again.
-    pub answered: u64,
+    pub processed: u64,
     /// The number of effects that were compared and found equal.
     pub effects: u64,
     /// The number of upstream positions that its processed ranges cover, including those of events
@@ -201,7 +201,7 @@ impl fmt::Display for FollowerReport {
         let Self {
             application,
             follower,
-            answered,
+            processed,
             effects,
             covered,
             facts,
@@ -209,7 +209,7 @@ impl fmt::Display for FollowerReport {
         } = self;
         write!(
             f,
-            "{follower} of {application}: {answered} events processed, {effects} effects equal, \
+            "{follower} of {application}: {processed} events processed, {effects} effects equal, \
              {covered} positions covered"
         )?;
         write!(f, "{facts}")?;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::generations::{Split, generations_of};
-use super::reaction::{Answered, Keys, RetoldAppend};
+use super::reaction::{Keys, Processed, RetoldAppend};
 use super::recorded_event::as_new;
 use super::report::{Difference, Facts, ShownEvent};
 use crate::application::{Application, Error, Result};
@@ -36,7 +36,7 @@ pub struct WholeReport {
     /// The number of events that are inputs: those of commands, timers and the library itself.
     pub inputs: u64,
     /// The number of upstream events that policies processed again.
-    pub answered: u64,
+    pub processed: u64,
     /// The number of effects that were decided again and found equal.
     pub effects: u64,
     /// The records that were accepted as they are.
@@ -50,7 +50,7 @@ impl fmt::Display for WholeReport {
         write!(
             f,
             "one schedule: {} inputs, {} events processed, {} effects equal{}",
-            self.inputs, self.answered, self.effects, self.facts
+            self.inputs, self.processed, self.effects, self.facts
         )?;
         match &self.difference {
             None => write!(f, ", 0 differences"),
@@ -201,7 +201,7 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
                     }
                     Next::ProcessedRange(range) => {
                         let upstream = upstream_of(tracks, &range);
-                        tracks[index].answer(&range, upstream, report).await?
+                        tracks[index].process(&range, upstream, report).await?
                     }
                     Next::Append(events) => {
                         let upstreams = upstreams(tracks);
@@ -390,7 +390,7 @@ impl Track {
     }
 
     /// Processes a processed range again; the results are compared when its append is complete.
-    async fn answer(
+    async fn process(
         &mut self,
         range: &RecordedRange,
         upstream: Option<(Arc<str>, Arc<dyn Recorder>)>,
@@ -451,8 +451,8 @@ impl Track {
                 let Some(retold) = self.open.get_mut(&range.follower) else {
                     continue;
                 };
-                let answered = retold.answer(&name, range.upstream, event, None).await?;
-                if let Some(difference) = count(answered, report) {
+                let processed = retold.process(&name, range.upstream, event, None).await?;
+                if let Some(difference) = count(processed, report) {
                     return Ok(Some(difference));
                 }
             }
@@ -602,8 +602,8 @@ impl Track {
             effects.to_vec(),
         );
         let id: EventId = note.id();
-        let answered = retold.answer(upstream, log, &event, Some(id)).await?;
-        match count(answered, report) {
+        let processed = retold.process(upstream, log, &event, Some(id)).await?;
+        match count(processed, report) {
             Some(difference) => Ok(Some(difference)),
             None => Ok(retold.end().await),
         }
@@ -618,17 +618,17 @@ fn effect_of(event: &StoredEvent) -> Option<FollowerKey> {
     }
 }
 
-fn count(answered: Answered, report: &mut WholeReport) -> Option<Difference> {
-    match answered {
-        Answered::Equal(effects) => {
-            report.answered += 1;
+fn count(processed: Processed, report: &mut WholeReport) -> Option<Difference> {
+    match processed {
+        Processed::Equal(effects) => {
+            report.processed += 1;
             report.effects += effects;
             None
         }
-        Answered::Erased => {
+        Processed::Erased => {
             report.facts.erased += 1;
             None
         }
-        Answered::Different(difference) => Some(*difference),
+        Processed::Different(difference) => Some(*difference),
     }
 }

@@ -56,7 +56,7 @@ pub struct Member {
     followers: Vec<Arc<Follower>>,
     confluent: Option<ConfluenceKey>,
     /// Topics of its log that followers process, regardless of their types.
-    answered: BTreeSet<&'static str>,
+    processed: BTreeSet<&'static str>,
 }
 
 type SetUp = Arc<dyn Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync>;
@@ -245,7 +245,7 @@ impl Member {
             set_up: Vec::new(),
             followers: Vec::new(),
             confluent: None,
-            answered: BTreeSet::new(),
+            processed: BTreeSet::new(),
         }
     }
 
@@ -331,8 +331,8 @@ impl Member {
     }
 
     pub(super) fn builder(&self) -> ApplicationBuilder {
-        let answered: Vec<_> = self.answered.iter().copied().collect();
-        let builder = Application::builder(&*self.name).answered_by_others(&answered);
+        let processed: Vec<_> = self.processed.iter().copied().collect();
+        let builder = Application::builder(&*self.name).processed_by_others(&processed);
         self.set_up.iter().fold(builder, |builder, it| it(builder))
     }
 }
@@ -397,7 +397,7 @@ impl SystemBuilder {
             for upstream in follower.upstreams() {
                 let followed = members.iter_mut().find(|it| *it.name == *upstream);
                 if let Some(followed) = followed {
-                    followed.answered.extend(follower.policies().topics());
+                    followed.processed.extend(follower.policies().topics());
                 }
             }
         }

@@ -101,7 +101,7 @@ fn a_command_is_followed_to_its_effects() {
     let (event, correlation) = (placed.field("event"), placed.field("correlation"));
     assert_ne!(event, "");
     assert_ne!(placed.field("position"), "");
-    let answered = find("retold.answer", &|it| {
+    let answered = find("retold.process", &|it| {
         it.field("application") == "stock" && it.field("event") == event
     });
     assert_eq!(answered.field("correlation"), correlation);

@@ -331,7 +331,7 @@ impl Retold {
                 "run": run,
                 "application": report.application,
                 "follower": report.follower,
-                "processed": report.answered,
+                "processed": report.processed,
                 "effects": report.effects,
                 "is_same": report.difference.is_none(),
             })
@@ -339,7 +339,7 @@ impl Retold {
         let whole = retelling.whole.as_ref().map(|(_, report)| {
             json!({
                 "inputs": report.inputs,
-                "processed": report.answered,
+                "processed": report.processed,
                 "effects": report.effects,
                 "is_same": report.difference.is_none(),
             })

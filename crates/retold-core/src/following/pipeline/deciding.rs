@@ -10,7 +10,7 @@ use super::state::{EventAt, PipelineState};
 use crate::application::{Result, unknown_topic};
 use crate::following::asking::{Asked, ask};
 use crate::following::batch::Batch;
-use crate::following::caused::answer_span;
+use crate::following::caused::process_span;
 use crate::following::context::{Cause, Context, Freshness};
 use crate::health::Began;
 use crate::mapping::MappingError;
@@ -37,7 +37,7 @@ impl Pipeline {
     /// Returns whether the follower has a policy for this event of the log at this index, and the
     /// event is in the present partition; or whether the follower holds before it.
     pub(crate) fn processes(&self, index: usize, event: &StoredEvent) -> bool {
-        (self.follower.answers(event) && self.is_of_partition(event))
+        (self.follower.processes(event) && self.is_of_partition(event))
             || self.is_unknown(index, event)
     }
 
@@ -98,7 +98,7 @@ impl Pipeline {
     async fn on_processed(&mut self, index: usize, event: &StoredEvent, at: EventAt) -> Result<()> {
         self.suspects.last = Some(at);
         self.pass(index, event.checkpoint());
-        self.counts.answered += 1;
+        self.counts.processed += 1;
         self.status.processed(1);
         let is_due = match self.state.batch_mut() {
             Some(batch) => {
@@ -154,7 +154,7 @@ impl Pipeline {
         }
         // If this call is dropped or fails, the events of the batch are decided again.
         self.state = PipelineState::Asking(at);
-        let span = answer_span(self.application.name(), &self.key, &upstream, event);
+        let span = process_span(self.application.name(), &self.key, &upstream, event);
         let freshness = self.contention.freshness;
         let context = Context::new(self.application.clone(), batch, cause, freshness);
         let context = context.watched(&self.status.running);

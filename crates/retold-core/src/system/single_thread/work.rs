@@ -313,7 +313,7 @@ impl Work {
                     return Ok(());
                 }
                 steps += 1;
-                self.answer(item).await?;
+                self.process_item(item).await?;
             }
             if self.queue.is_cut() {
                 self.fill_all().await?;
@@ -409,7 +409,7 @@ impl Work {
         }
     }
 
-    async fn answer(&mut self, item: Item) -> Result<()> {
+    async fn process_item(&mut self, item: Item) -> Result<()> {
         let worker = &mut self.followers[item.follower];
         if worker.is_astray {
             return Ok(());
@@ -423,8 +423,8 @@ impl Work {
         // If this is dropped midway, the event that was taken from the queue is read from the log
         // again.
         worker.is_astray = true;
-        let answered = pipeline.process(item.upstream, &item.event).await;
-        if answered.is_err() || !pipeline.is_ready() || pipeline.is_holding() {
+        let processed = pipeline.process(item.upstream, &item.event).await;
+        if processed.is_err() || !pipeline.is_ready() || pipeline.is_holding() {
             return self.find_way(item.follower).await;
         }
         worker.is_astray = false;

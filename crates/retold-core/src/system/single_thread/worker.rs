@@ -229,9 +229,9 @@ impl Worker {
 /// continue now, or would exceed `steps_max` steps.
 async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
     let mut conflicts = 0;
-    let answers_max = pipeline.counts().answered + steps_max;
+    let processed_max = pipeline.counts().processed + steps_max;
     while conflicts < FINDING_ATTEMPTS_MAX {
-        if pipeline.counts().answered > answers_max {
+        if pipeline.counts().processed > processed_max {
             tracing::error!(
                 steps_max,
                 "a follower does not come to an end; the rest waits for the next command"

@@ -228,7 +228,7 @@ async fn cost(policy: Policy, followers: usize, events: u64) -> Cost {
     for retelling in FollowerRetelling::all(&open).await.unwrap() {
         let report = retelling.run().await.unwrap();
         assert!(report.difference.is_none(), "{policy:?}: {report}");
-        assert_eq!(report.answered, events);
+        assert_eq!(report.processed, events);
     }
     let (retelling, read) = (folded(), read.load(Ordering::Relaxed));
     let whole = retell_whole(&open).await.unwrap();
