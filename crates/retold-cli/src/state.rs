@@ -66,7 +66,7 @@ impl State {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.describe().0
     }
 }

@@ -1,6 +1,7 @@
-//! `retold system`: shows the status of the systems on a store, and draws the demonstration's
-//! system.
+//! `retold system`: shows the status of the systems on a store, retires units, and draws the
+//! demonstration's system.
 
+mod retire;
 mod status;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::built_in;
 use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, Report};
 
-/// Show the status of the systems on a store, or draw the demonstration's system.
+/// Show the status of the systems on a store, retire a unit, or draw the demonstration's system.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct SystemArguments {
@@ -20,6 +21,7 @@ pub(crate) struct SystemArguments {
 #[derive(Debug, clap::Subcommand)]
 enum SystemPart {
     Status(status::SystemStatusArguments),
+    Retire(retire::Retire),
     Picture(Picture),
 }
 
@@ -45,6 +47,7 @@ pub(crate) async fn run(
 ) -> Result<CommandVerdict, CommandFailure> {
     match arguments.part {
         SystemPart::Status(arguments) => status::run(arguments, output).await,
+        SystemPart::Retire(retire) => retire::run(retire, output).await,
         SystemPart::Picture(picture) => draw(&picture, output),
     }
 }

@@ -49,13 +49,14 @@ Kinds of rows:
   rows      the tables of a view in this store
 
 Columns: LEASE is the number of seconds until a node counts as dead, unless it renews its lease. \
-TERM is the number of times that a unit moved between nodes, LAST ERROR the last one of any node. \
-The LAG of a view counts all events after its checkpoint; up to 1,000 of them may not concern the \
-view.";
+TERM is the number of times that a unit moved between nodes, FINDING its present problem or why it \
+was retired, LAST ERROR the last one of any node. The LAG of a view counts all events after its \
+checkpoint; up to 1,000 of them may not concern the view.";
 
 const NOTES: &str = "\
-A program that runs alone with many threads has no row of kind node, but holds its units as the \
-node `process ID`. A program with one thread takes no lease, so its followers are listed as stopped.
+A program that runs alone has no row of kind node, but holds its units as the node `process ID`. \
+With one thread it renews its leases only when it is used, so after three minutes without use its \
+followers are listed as stopped.
 
 Examples:
   retold system status postgres://localhost/shop --watch
@@ -80,6 +81,10 @@ struct UnitRecord {
     node: Option<Arc<str>>,
     term: u64,
     lease_seconds: Option<f64>,
+    /// The trouble that its node reports, such as `parked`, with the node and the reason.
+    finding: Option<String>,
+    /// The reason why it was retired.
+    retired: Option<String>,
     last_error: Option<String>,
     last_error_at: Option<Timestamp>,
 }
@@ -171,11 +176,15 @@ impl Record for UnitRecord {
         Column::name("NODE"),
         Column::number("TERM"),
         Column::number("LEASE"),
+        Column::text("FINDING"),
         Column::text("LAST ERROR"),
     ];
 
     fn cells(&self) -> Vec<String> {
         let lease = self.lease_seconds.map(|it| format!("{it:.1}"));
+        let retired = self.retired.as_ref();
+        let retired = retired.map(|it| format!("{}: {}", State::Retired.name(), one_line(it)));
+        let finding = retired.or_else(|| self.finding.as_deref().map(one_line));
         let error = self.last_error_at.zip(self.last_error.as_deref());
         let error = error.map(|(at, error)| format!("{at} {}", one_line(error)));
         vec![
@@ -185,6 +194,7 @@ impl Record for UnitRecord {
             self.node.as_deref().unwrap_or("-").to_owned(),
             self.term.to_string(),
             lease.unwrap_or_else(|| "-".into()),
+            finding.unwrap_or_else(|| "-".into()),
             error.unwrap_or_else(|| "-".into()),
         ]
     }
@@ -381,6 +391,7 @@ fn node_record(cluster: &ClusterOverview, node: &NodeStatus) -> NodeRecord {
 
 fn unit_record(cluster: &ClusterOverview, unit: &UnitOverview) -> UnitRecord {
     let ends_at = unit.lease_ends_at;
+    let finding = unit.finding.as_ref();
     UnitRecord {
         kind: Arc::clone(&unit.kind),
         system: Arc::clone(&cluster.system),
@@ -388,6 +399,8 @@ fn unit_record(cluster: &ClusterOverview, unit: &UnitOverview) -> UnitRecord {
         node: unit.node.clone(),
         term: unit.term,
         lease_seconds: ends_at.map(|at| seconds_until(at, cluster.now)),
+        finding: finding.map(|(trouble, reason)| format!("{trouble} {reason}")),
+        retired: unit.retired.as_ref().map(|(_, reason)| reason.clone()),
         last_error_at: unit.last_error.as_ref().map(|(at, _)| *at),
         last_error: unit.last_error.as_ref().map(|(_, error)| error.clone()),
     }

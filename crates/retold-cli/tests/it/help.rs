@@ -3,7 +3,7 @@
 use crate::command::{Run, retold};
 
 /// All commands, and the commands that have commands of their own.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["demo"],
     &["logs"],
@@ -19,6 +19,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["follower", "retire"],
     &["verify"],
     &["system", "status"],
+    &["system", "retire"],
     &["system", "picture"],
     &["schema"],
     &["schema", "postgres"],

@@ -73,6 +73,46 @@ fn the_status_shows_nodes_leases_and_followers() {
     place.block_on(async { Ok::<_, retold::Error>(node.stop().await) });
 }
 
+/// Goal: a unit that no program has any more is retired, and the status says why. Method: try it
+/// while a node holds the unit, after the node has stopped, again, and with names that are wrong.
+#[test]
+fn a_unit_is_retired() {
+    let place = with_poison();
+    let url = place.url();
+    let retire = |system: &str, kind: &str, unit: &str| {
+        let reason = "no more letters";
+        run(&[
+            "system", "retire", &url, system, kind, unit, "--reason", reason,
+        ])
+    };
+    let timers = || {
+        let rows = run(&["system", "status", &url, "--json"]).objects();
+        let mut timers = rows.into_iter().filter(|row| row["kind"] == "timers");
+        timers.find(|row| row["unit"] == "letters")
+    };
+    let node = node(&place, "only");
+    while timers().is_none_or(|row| row["node"] != "only") {}
+    retire("shop", "timers", "letters").check_refused(1, "stop the programs that have it");
+    place.block_on(async { Ok::<_, retold::Error>(node.stop().await) });
+
+    assert_eq!(timers().unwrap()["retired"], Value::Null);
+    let done = retire("shop", "timers", "letters").fine();
+    assert_eq!(done, "timers letters: retired.\n");
+    assert_eq!(timers().unwrap()["retired"], "no more letters");
+    let status = run(&["system", "status", &url]).fine();
+    assert!(status.contains("\tretired: no more letters\t"), "{status}");
+    let again = retire("shop", "timers", "letters").fine();
+    assert!(
+        again.ends_with("no more letters. Nothing was recorded.\n"),
+        "{again}"
+    );
+
+    retire("shop", "timers", "parcels").check_refused(1, "units of this kind are: ");
+    retire("shop", "outbox", "letters").check_refused(1, "and no other outbox");
+    retire("market", "timers", "letters").check_refused(1, "its systems are: shop");
+    retire("shop", "follower", "letters/thanks").check_refused(2, "outbox");
+}
+
 #[test]
 fn the_status_is_watched() {
     let place = with_poison();

@@ -116,7 +116,7 @@ layer! {
         fn checkpoint<'a>(
             &'a self, follower: &'a FollowerKey, upstream: LogId
         ) -> BoxFuture<'a, Result<Option<Checkpoint>, RecordError>>;
-        /// See [`Recorder::ranges`].
+        /// See [`Recorder::processed_ranges`].
         fn processed_ranges(
             &self, read: RangeRead
         ) -> BoxFuture<'_, Result<Vec<RecordedRange>, RecordError>>;

@@ -95,11 +95,9 @@ impl ClusterOverview {
         let names = unit.names.iter().map(|name| escaped(name));
         let path = [unit.kind.to_string()].into_iter().chain(names);
         let path = path.collect::<Vec<_>>().join("/");
-        let checkpoint = LeaseNames::of_system(&self.system).retired(&path);
+        let lease = LeaseNames::of_system(&self.system).retired(&path);
         let text = cut(reason);
-        store
-            .acquire_lease(&checkpoint, &text, Duration::ZERO)
-            .await?;
+        store.acquire_lease(&lease, &text, Duration::ZERO).await?;
         Ok(true)
     }
 
@@ -164,8 +162,8 @@ impl ClusterOverview {
             let mut unit = UnitOverview::of(path, lease, now, notes.get(path));
             unit.finding = findings.remove(path);
             let retired = retired.remove(path);
-            let retired = retired.filter(|checkpoint| checkpoint.at >= lease.renewed_at);
-            unit.retired = retired.map(|checkpoint| (checkpoint.at, checkpoint.text.to_string()));
+            let retired = retired.filter(|note| note.at >= lease.renewed_at);
+            unit.retired = retired.map(|note| (note.at, note.text.to_string()));
             if let Some(node) = unit.node.as_ref().and_then(|node| nodes.get_mut(node)) {
                 node.unit_count += 1;
             }

@@ -33,7 +33,7 @@ pub struct ClusterStatus {
     /// on other nodes see [`units`](Self::units).
     pub followers: Vec<FollowerStatus>,
     /// Every problem that needs attention, as far as this node knows; see
-    /// [`Cluster::health`](crate::Cluster::health).
+    /// [`Cluster::health`](retold_core::system::Runner::health).
     pub findings: Vec<Finding>,
     /// Why this node's last attempt to look at its leases or to join again failed, and why leases
     /// could not be read now: for each store where that failed.
