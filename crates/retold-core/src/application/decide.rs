@@ -75,8 +75,10 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// The refusal, as [`ExecuteError::Refused`]. [`Error::Conflict`](super::error::Error::Conflict) if the retries are used up;
+    /// The refusal, as [`ExecuteError::Refused`]. [`Error::Conflict`] if the retries are used up;
     /// the errors of [`view`](Self::view) and [`settle`](Self::settle).
+    ///
+    /// [`Error::Conflict`]: super::error::Error::Conflict
     pub fn decide<M, F, D>(&self, model: M, decide: F) -> Decide<'_, M, F, D>
     where
         M: Model,

@@ -76,9 +76,13 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// The refusal, as [`ExecuteError::Refused`]. [`Error::NotFound`](super::error::Error::NotFound) if the aggregate has no
-    /// events; [`Error::Conflict`](super::error::Error::Conflict) if the retries are used up; [`Error::OutcomeUnknown`](super::error::Error::OutcomeUnknown); the
+    /// The refusal, as [`ExecuteError::Refused`]. [`Error::NotFound`] if the aggregate has no
+    /// events; [`Error::Conflict`] if the retries are used up; [`Error::OutcomeUnknown`]; the
     /// errors of [`get`](Self::get) and [`settle`](Self::settle).
+    ///
+    /// [`Error::NotFound`]: super::error::Error::NotFound
+    /// [`Error::Conflict`]: super::error::Error::Conflict
+    /// [`Error::OutcomeUnknown`]: super::error::Error::OutcomeUnknown
     pub fn execute<A, F, D>(&self, id: impl Into<Id<A>>, decide: F) -> Execute<'_, A, F, D>
     where
         A: Aggregate,
