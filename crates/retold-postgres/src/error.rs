@@ -128,12 +128,14 @@ fn is_damage(error: &DbError) -> bool {
 
 /// Whether the server reports, by the code of the error, that a table, a column, a function or a
 /// type of the store is missing or different: something else dropped or changed it, and waiting
-/// does not bring it back.
+/// does not bring it back. A server that refuses a connection uses one of these codes for a setting
+/// that it does not know.
 fn is_missing(error: &DbError) -> bool {
-    matches!(
-        error.code().code(),
-        "3F000" | "42P01" | "42703" | "42704" | "42804" | "42883"
-    )
+    is_certain(error)
+        && matches!(
+            error.code().code(),
+            "3F000" | "42P01" | "42703" | "42704" | "42804" | "42883"
+        )
 }
 
 /// Whether the driver did not send a parameter, because the statement has another type for it than

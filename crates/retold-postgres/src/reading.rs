@@ -1,4 +1,4 @@
-//! Reading: pages of events, ranges of followers and snapshots.
+//! Reading: pages of events, processed ranges of followers and snapshots.
 
 pub(crate) mod page;
 pub(crate) mod processed_ranges;

@@ -22,7 +22,7 @@ mod membership;
 mod overview;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use retold_core::application::Error;
@@ -36,7 +36,7 @@ use retold_core::system::{
 };
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 pub use self::joining::JoinError;
 pub use self::options::ClusterOptions;
@@ -55,6 +55,7 @@ use crate::job::Job;
 use crate::limits::HEALTH_LOOK_TIMES_TO_LIVE;
 use crate::log_news::watch_logs;
 use crate::running_system::{Keeping, RunningSystem};
+use crate::stopping::{NamedTask, after, end_tasks, locked, take_report};
 use crate::watchdog::Watchdog;
 
 /// One node of a system that runs on any number of processes and machines.
@@ -141,8 +142,10 @@ pub struct Cluster {
     stores: Vec<(Arc<dyn Store>, Arc<MembershipCell>)>,
     stop_sender: watch::Sender<bool>,
     memberships: Mutex<Vec<JoinHandle<StopReport>>>,
+    /// What is known of a stop, also if the call that began it was dropped.
+    report: StdMutex<StopReport>,
     /// Views that each node keeps for itself, with their names.
-    own_views: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
+    own_views: Mutex<Vec<NamedTask>>,
     aborts: Vec<AbortHandle>,
     _watchdog: Watchdog,
 }
@@ -198,6 +201,7 @@ impl Cluster {
             stores: Vec::new(),
             stop_sender,
             memberships: Mutex::default(),
+            report: StdMutex::default(),
             own_views: Mutex::default(),
             aborts,
         };
@@ -216,7 +220,7 @@ impl Cluster {
         for (_, job) in &placed {
             job.report_elsewhere().await;
         }
-        let name_deadline = Instant::now() + self.options.name_wait_max;
+        let name_deadline = after(self.options.name_wait_max);
         let mut memberships = Vec::new();
         for share in shares(infrastructure, placed) {
             let cell = Arc::new(MembershipCell::default());
@@ -437,9 +441,12 @@ impl Cluster {
 
     async fn leave(&self) -> StopReport {
         self.stop_sender.send_replace(true);
-        let mut report = StopReport::default();
-        for membership in self.memberships.lock().await.drain(..) {
-            match membership.await {
+        let mut memberships = self.memberships.lock().await;
+        while let Some(membership) = memberships.first_mut() {
+            let ended = membership.await;
+            drop(memberships.remove(0));
+            let mut report = locked(&self.report);
+            match ended {
                 Ok(part) => {
                     report.unfinished.extend(part.unfinished);
                     report.unrecorded.extend(part.unrecorded);
@@ -447,17 +454,11 @@ impl Cluster {
                 Err(error) => report.unrecorded.push(("leases".into(), error.to_string())),
             }
         }
-        let deadline = Instant::now() + self.options.work.stop_wait_max;
-        for (name, mut task) in self.own_views.lock().await.drain(..) {
-            match timeout_at(deadline, &mut task).await {
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(reason))) => report.unrecorded.push((name, reason)),
-                Ok(Err(error)) => report.unrecorded.push((name, error.to_string())),
-                Err(_) => report.unfinished.push(name),
-            }
-        }
+        drop(memberships);
+        let deadline = after(self.options.work.stop_wait_max);
+        end_tasks(&mut *self.own_views.lock().await, deadline, &self.report).await;
         self.aborts.iter().for_each(AbortHandle::abort);
-        report
+        take_report(&self.report)
     }
 }
 

@@ -347,7 +347,14 @@ impl FollowerTask {
         let finished = match last {
             Round::Paused | Round::Failed => return None,
             // Only the appends already sent are reliable; other state in memory is not.
-            Round::Retry | Round::Overtaken => caught(self.pipeline.prepare()).await,
+            Round::Retry | Round::Overtaken => {
+                let prepared = caught(self.pipeline.prepare()).await;
+                // The append may be recorded although an upstream cannot be read.
+                match self.pipeline.has_effects() {
+                    true => prepared,
+                    false => return None,
+                }
+            }
             Round::Moved | Round::Idle => {
                 match self.standby.is_on() && !self.pipeline.has_effects() {
                     true => return None,

@@ -40,6 +40,8 @@ mod cluster;
 
 mod presence;
 
+mod stopping;
+
 mod outbox_lease;
 
 mod multi_thread;

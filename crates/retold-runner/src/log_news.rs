@@ -63,7 +63,7 @@ async fn watch_log(
     }
 }
 
-/// Checkpoints all news received so far as known.
+/// Marks all news received so far as known.
 pub(crate) fn mark_known(news: &mut [News]) {
     for it in news {
         it.mark_unchanged();

@@ -1,7 +1,7 @@
 //! The runner that gives every follower its own task.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use retold_core::application::Error;
@@ -14,8 +14,7 @@ use retold_core::system::{
     TimersStatus, WaitError, holder,
 };
 use tokio::sync::{Mutex, watch};
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::AbortHandle;
 
 use crate::cluster::{LeaseNames, unit_of};
 use crate::job::Job;
@@ -24,6 +23,7 @@ use crate::options::MultiThreadOptions;
 use crate::outbox_lease::OutboxLease;
 use crate::presence::Presence;
 use crate::running_system::{Keeping, RunningSystem};
+use crate::stopping::{NamedTask, after, end_tasks, take_report};
 use crate::watchdog::Watchdog;
 
 /// Runs a system on tokio, with a task for each follower.
@@ -110,7 +110,9 @@ pub struct MultiThread {
     stop_sender: watch::Sender<bool>,
     options: MultiThreadOptions,
     /// Tasks that end by themselves when stopped, with their names.
-    tasks: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
+    tasks: Mutex<Vec<NamedTask>>,
+    /// What is known of a stop, also if the call that began it was dropped.
+    report: StdMutex<StopReport>,
     aborts: Vec<AbortHandle>,
     _watchdog: Watchdog,
 }
@@ -179,6 +181,7 @@ impl MultiThread {
             stop_sender,
             options,
             tasks: Mutex::new(tasks),
+            report: StdMutex::default(),
             aborts,
         })
     }
@@ -204,21 +207,11 @@ impl MultiThread {
 
     async fn end(&self) -> StopReport {
         self.stop_sender.send_replace(true);
-        let deadline = Instant::now() + self.options.stop_wait_max;
-        let mut report = StopReport::default();
-        for (name, mut task) in self.tasks.lock().await.drain(..) {
-            match timeout_at(deadline, &mut task).await {
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(reason))) => report.unrecorded.push((name, reason)),
-                Ok(Err(error)) => report.unrecorded.push((name, error.to_string())),
-                Err(_) => {
-                    task.abort();
-                    report.unfinished.push(name);
-                }
-            }
-        }
+        let deadline = after(self.options.stop_wait_max);
+        end_tasks(&mut *self.tasks.lock().await, deadline, &self.report).await;
         self.aborts.iter().for_each(AbortHandle::abort);
-        report
+        self.running.report_stopped();
+        take_report(&self.report)
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use retold_core::application::Application;
 use retold_core::following::FollowerStatus;
 use retold_core::health::{Finding, Health};
-use retold_core::projection::ProjectionHandle;
+use retold_core::projection::{ProjectionError, ProjectionHandle, ProjectionState};
 use retold_core::recording::Position;
 use retold_core::system::{
     Behind, Goal, Lag, OpenSystem, OutboxCell, OutboxStatus, TimersCell, TimersStatus, WaitError,
@@ -20,6 +20,7 @@ use crate::follower_cell::FollowerCell;
 use crate::job::Job;
 use crate::lag::{LagCell, statuses, take_in_acts};
 use crate::limits::{HEALTH_READ_MAX, WAIT_LOOK_INTERVAL};
+use crate::stopping::after;
 use crate::turns::Turns;
 use crate::waiting::{FollowerGoal, goals, wait_for_caused, wait_for_goals};
 use crate::watchdog::Watchdog;
@@ -109,6 +110,13 @@ impl RunningSystem {
         Watchdog::watch(cells, outboxes, self.projections.clone())
     }
 
+    /// Reports that the followers are stopped, also those whose tasks were aborted.
+    pub(crate) fn report_stopped(&self) {
+        for cell in &self.cells {
+            cell.status.report_stopped();
+        }
+    }
+
     pub(crate) fn outboxes(&self) -> Vec<OutboxStatus> {
         self.outboxes.iter().map(OutboxCell::read).collect()
     }
@@ -173,7 +181,7 @@ impl RunningSystem {
 
     pub(crate) async fn wait(&self, goal: &Goal, timeout: Duration) -> Result<(), WaitError> {
         // A longer time cannot be added to an instant.
-        let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
+        let deadline = after(timeout);
         let (open, system) = (&self.open, self.open.system());
         match goal {
             Goal::Processed {
@@ -219,9 +227,20 @@ impl RunningSystem {
                 return handle.wait_for(position).await;
             }
             loop {
-                checkpoint = handle.recorded_checkpoint().await?;
-                if checkpoint >= Some(position) || handle.has_recorded(position).await? {
-                    return Ok(());
+                let recorded: Result<bool, ProjectionError> = async {
+                    checkpoint = handle.recorded_checkpoint().await?;
+                    Ok(checkpoint >= Some(position) || handle.has_recorded(position).await?)
+                }
+                .await;
+                match recorded {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    // The store may respond before the time is up.
+                    Err(error) if error.is_retriable() => {}
+                    Err(error) => return Err(error),
+                }
+                if let Some(error) = stopped_here(handle) {
+                    return Err(error);
                 }
                 sleep(WAIT_LOOK_INTERVAL).await;
             }
@@ -240,6 +259,16 @@ impl RunningSystem {
             }),
         }
     }
+}
+
+/// Returns why a view that this process holds shows nothing more, if it has stopped.
+fn stopped_here(handle: &ProjectionHandle) -> Option<ProjectionError> {
+    let is_stopped = matches!(
+        handle.state(),
+        ProjectionState::Stopped | ProjectionState::Holding
+    );
+    let (_, error) = handle.last_error().filter(|_| is_stopped)?;
+    Some(error)
 }
 
 /// Returns a finding if this log cannot be read now.

@@ -1,6 +1,6 @@
 //! The task that keeps one view up to date.
 //!
-//! Every process that runs the system with this view has such a task. The view store of the view
+//! Every process that runs the system with this view has such a task. The view store
 //! compares the checkpoint in its transaction, so each event still changes the view only once.
 
 use retold_core::projection::{ProjectionError, ProjectionPipeline};

@@ -1,5 +1,5 @@
-//! Reading: pages of events, ranges of followers, snapshots, and the verification of a file. The
-//! modules are in order; each uses only those above it.
+//! Reading: pages of events, processed ranges of followers, snapshots, and the verification of a
+//! file. The modules are in order; each uses only those above it.
 
 pub(crate) mod matches;
 pub(crate) mod processed_ranges;

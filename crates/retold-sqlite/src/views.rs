@@ -120,7 +120,7 @@ impl SqliteViews {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] for a projection or a table that is not view correctly.
+    /// [`Invalid`] for a projection or a table that is not declared correctly.
     pub fn keep(
         &self,
         projection: Projection<Sqlite>,

@@ -32,7 +32,7 @@ pub(super) struct SeenNumbers {
 }
 
 impl SeenNumbers {
-    /// Checkpoints a number as seen. Returns false if it was seen before.
+    /// Marks a number as seen. Returns false if it was seen before.
     pub(super) fn insert(&mut self, number: usize) -> bool {
         let (word, bit) = (number / 64, 1 << (number % 64));
         if self.words.len() <= word {

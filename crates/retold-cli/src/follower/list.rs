@@ -47,8 +47,8 @@ first of them. Both are unknown (-) if the log is not in this store. PARKED and 
 the whole follower.";
 
 const NOTES: &str = "\
-Followers of a program with one thread take no lease, so they are listed as stopped even while it \
-runs. If a stopped follower was removed from the programs, run `retold follower retire`.
+A program with one thread renews its leases only when it is used, so after three minutes without \
+use its followers are listed as stopped. If a stopped follower was removed from the programs, run `retold follower retire`.
 
 Examples:
   retold follower list sqlite:flights.db

@@ -199,7 +199,7 @@ async fn record<C: Command>(command: &mut C) -> Result<Recorded, ExecuteError<C:
         let conflict = match attempt {
             Attempt::Done(recorded) => return Ok(recorded),
             Attempt::Again => {
-                need = need.max(Need::Newer);
+                need = Need::Newer;
                 continue;
             }
             Attempt::Conflict(conflict) => conflict,

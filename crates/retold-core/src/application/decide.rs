@@ -227,8 +227,9 @@ where
         let (application, model) = (self.application, &self.model);
         let (state, place) = (&mut self.state, &mut self.place);
         let reach = match need {
-            Need::Cached | Need::Newer => Reach::Cached,
-            Need::Newest => Reach::Newest,
+            Need::Cached => Reach::Cached,
+            // Whether the cached states are newer is not known.
+            Need::Newer | Need::Newest => Reach::Newest,
             Need::One => {
                 application.read_as_one(model, state, place).await?;
                 return Ok(true);

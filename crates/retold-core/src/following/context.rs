@@ -106,7 +106,7 @@ impl Context {
         self
     }
 
-    /// Checkpoints the policy as waiting for the store until the returned value is dropped.
+    /// Marks the policy as waiting for the store until the returned value is dropped.
     fn reading(&self) -> Option<impl Drop + Send + use<>> {
         self.running.as_ref().map(RunningCell::reading)
     }

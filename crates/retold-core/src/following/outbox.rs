@@ -27,9 +27,10 @@ use crate::recording::{
 /// Prefix of the names of outboxes in follower keys; no follower's name contains a `/`.
 const KEY_PREFIX: &str = "outbox/";
 
-/// Returns whether a follower key is that of an outbox.
+/// Returns whether a follower key is that of an outbox, also if a later version of the library
+/// wrote it in another form.
 pub(crate) fn is_outbox(key: &FollowerKey) -> bool {
-    key.name().is_some_and(|name| name.starts_with(KEY_PREFIX))
+    key.as_str().starts_with(KEY_PREFIX)
 }
 
 /// Delivers events of type `E` of an application's own log to an external system.

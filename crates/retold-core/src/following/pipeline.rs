@@ -6,7 +6,7 @@
 //! knowledge is in the logs; its [state](PipelineState) says whether what is in memory matches
 //! them, and after a conflict they are read again. Two pipelines of one follower, in one process or
 //! in two, conflict with each other and record nothing twice, because each append contains the
-//! processed range that it processed, and processed ranges are contiguous.
+//! range that it processed, and processed ranges are contiguous.
 
 mod committing;
 mod deciding;

@@ -271,6 +271,20 @@ impl StatusCell {
         self.write(|status| status.last_error = Some((now, late.to_string())));
     }
 
+    /// For runners: reports that nothing runs the follower here any more, also if its task was
+    /// aborted. A follower that is paused, retired, failed or run elsewhere keeps its phase.
+    pub fn report_stopped(&self) {
+        self.write(|status| {
+            let has_ended = matches!(
+                status.phase,
+                Phase::Paused | Phase::Retired | Phase::Failed | Phase::Standby
+            );
+            if !has_ended {
+                status.phase = Phase::Stopped;
+            }
+        });
+    }
+
     pub(crate) fn write(&self, change: impl FnOnce(&mut FollowerStatus)) {
         let mut observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut observed.status);

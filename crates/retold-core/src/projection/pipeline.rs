@@ -1,4 +1,4 @@
-//! The pipeline: passes pages from a log to the view store of a view, one step at a time.
+//! The pipeline: passes pages from a log to a view store, one step at a time.
 //!
 //! Its driver decides when to step: a runner in a separate task, or a test by hand. A step may be
 //! dropped at any time; the next one relies only on what the view store has recorded.
@@ -33,7 +33,7 @@ pub const PROJECTION_PAGE_EVENTS_DEFAULT: usize = 100;
 /// transaction for each event.
 pub const UNRECORDED_EVENTS_MAX: u64 = 1_000;
 
-/// Drives one projection: reads its log, and has the view store of its view apply the pages.
+/// Drives one projection: reads its log, and has its view store apply the pages.
 ///
 /// It resumes at the view store's checkpoint. In its first step, and after every error, it checks
 /// that the log is the one that was read before: it must have the same id and the event of the

@@ -221,7 +221,8 @@ impl ViewRules {
     ///
     /// # Errors
     ///
-    /// As for [`missing`](Self::missing) if this version is not stored.
+    /// As for [`missing`](Self::missing) if this version is not stored; `Superseded` if readers see
+    /// a newer one.
     pub fn switch<'a>(
         &self,
         stored: &'a [ViewVersion],
@@ -236,6 +237,9 @@ impl ViewRules {
             return Ok(Switch::Unchanged(Switched::Elsewhere(version.checkpoint)));
         }
         let seen = stored.iter().find(|it| it.is_seen);
+        if let Some(newer) = seen.filter(|it| it.version > version.version) {
+            return Err(self.superseded(newer));
+        }
         if let Some(ahead) = seen.and_then(|it| it.checkpoint)
             && !version.is_seen
             && supersede == Supersede::Reached
@@ -454,6 +458,19 @@ mod tests {
             matches!(missing, Err(ProjectionError::Invalid { .. })),
             "{missing:?}"
         );
+    }
+
+    /// A version that readers see is never replaced by an older one, however far that has read.
+    #[test]
+    fn a_newer_version_that_readers_see_stays() {
+        let all = [stored(2, 9, false), stored(3, 4, true)];
+        for supersede in [Supersede::Reached, Supersede::Diverged] {
+            let switch = rules(2).switch(&all, all[0].checkpoint, all[0].checkpoint, supersede);
+            assert!(
+                matches!(switch, Err(ProjectionError::Superseded { current: 3, .. })),
+                "{switch:?}"
+            );
+        }
     }
 
     #[test]

@@ -326,7 +326,7 @@ impl Walk {
             let place = self.places.get(log).copied().flatten();
             if place < Some(*checkpoint) {
                 let what = format!(
-                    "the ranges over the log {log} end at {}, but the checkpoint is at \
+                    "the processed ranges over the log {log} end at {}, but the checkpoint is at \
                      {checkpoint}",
                     Position::number(place),
                 );

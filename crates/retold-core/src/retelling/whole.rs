@@ -547,7 +547,7 @@ impl Track {
         Ok(None)
     }
 
-    /// Checkpoints the cached states of these streams as outdated, because they lack these events.
+    /// Marks the cached states of these streams as outdated, because they lack these events.
     fn outdate_states(&self, events: &[StoredEvent]) {
         for stream in events.iter().filter_map(StoredEvent::stream) {
             self.application.outdate_state(stream);

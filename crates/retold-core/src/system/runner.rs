@@ -105,7 +105,8 @@ pub trait Runner: fmt::Debug + Send + Sync {
     /// its clients to come back later while the lag is too large.
     fn lag(&self) -> BoxFuture<'_, Lag>;
 
-    /// Waits until the goal is reached, at most for this time.
+    /// Waits until the goal is reached, at most for this time. A `SingleThread` does the work
+    /// itself, and checks the time only when nothing is left to do.
     ///
     /// # Errors
     ///

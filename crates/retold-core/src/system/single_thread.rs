@@ -109,6 +109,7 @@ struct SingleThreadConductor {
     projections: Vec<ProjectionHandle>,
     work: Mutex<Work>,
     /// Changed only by the holder of the work.
+    is_stopping: AtomicBool,
     is_stopped: AtomicBool,
 }
 
@@ -172,6 +173,7 @@ impl SingleThread {
             timers: work.timer_cells(),
             projections: work.projections(),
             work: Mutex::new(work),
+            is_stopping: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
         });
         let applications = open.applications().iter().enumerate();
@@ -215,8 +217,8 @@ impl SingleThread {
     async fn examine(&self) -> Health {
         let conductor = &self.conductor;
         let mut health = Health::default();
-        if conductor.is_stopped() {
-            health.not_ready = Some("the runner was stopped".into());
+        if conductor.is_stopping.load(Ordering::SeqCst) {
+            health.not_ready = Some("the runner is stopping or was stopped".into());
             return health;
         }
         for application in self.open.applications() {
@@ -283,11 +285,20 @@ impl Runner for SingleThread {
         })
     }
 
-    /// [Catches up](SingleThread::catch_up), and checks whether the goal is reached. What is not
-    /// reached then is not reached by waiting, so the timeout is not used: a policy that does not
-    /// return keeps this from returning too.
-    fn wait(&self, goal: Goal, _timeout: Duration) -> BoxFuture<'_, Result<(), WaitError>> {
-        Box::pin(async move { self.reach(&goal).await })
+    /// [Catches up](SingleThread::catch_up), and checks whether the goal is reached; if not, for
+    /// example because another program has written in the meantime or a store does not respond, it
+    /// does both again after a pause, until the timeout. Catching up itself has no time limit: a
+    /// policy that does not return keeps this from returning too. A policy must not call it.
+    fn wait(&self, goal: Goal, timeout: Duration) -> BoxFuture<'_, Result<(), WaitError>> {
+        Box::pin(async move {
+            let mut patience = Patience::new(format!("waiting for {goal:?}"), timeout);
+            loop {
+                match self.reach(&goal).await {
+                    Err(behind @ WaitError::Timeout { .. }) if patience.pause(&behind).await => {}
+                    reached => return reached,
+                }
+            }
+        })
     }
 
     /// Stops the runner after it has processed all events in the logs. It records how far the
@@ -295,6 +306,7 @@ impl Runner for SingleThread {
     /// start reads less.
     fn stop(&self) -> BoxFuture<'_, StopReport> {
         Box::pin(async {
+            self.conductor.is_stopping.store(true, Ordering::SeqCst);
             let mut work = self.conductor.work.lock().await;
             if self.conductor.is_stopped() {
                 return StopReport::default();

@@ -29,7 +29,7 @@ pub(super) fn listed(events: &[ShownEvent]) -> String {
 }
 
 /// Puts blocks of lines side by side: the first of the left next to the first of the right, and so
-/// on. Checkpoints the first line that differs.
+/// on. Marks the first line that differs.
 pub(super) fn side_by_side(expected: &[Vec<String>], actual: &[Vec<String>]) -> String {
     let width = expected
         .iter()
@@ -43,9 +43,9 @@ pub(super) fn side_by_side(expected: &[Vec<String>], actual: &[Vec<String>]) -> 
     let mut row = |label: &str, left: &str, right: &str, is_judged: bool| {
         let is_first = is_judged && left != right && !is_marked;
         is_marked |= is_first;
-        let checkpoint = if is_first { MARK } else { NO_MARK };
+        let mark = if is_first { MARK } else { NO_MARK };
         let pad = width - left.chars().count();
-        let line = format!("{checkpoint}{label:>3} {left}{:pad$} | {right}", "");
+        let line = format!("{mark}{label:>3} {left}{:pad$} | {right}", "");
         text.push_str(line.trim_end());
         if is_first {
             text.push_str("   <- the first difference");

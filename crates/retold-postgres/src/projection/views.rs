@@ -147,7 +147,7 @@ impl PostgresViews {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] for a projection or a table that is view wrongly.
+    /// [`Invalid`] for a projection or a table that is declared wrongly.
     pub fn keep(
         &self,
         projection: Projection<Postgres>,

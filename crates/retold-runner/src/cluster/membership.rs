@@ -561,7 +561,7 @@ impl Membership {
             report.unrecorded.extend(self.end_what_is_over().await);
             let working = self.places.iter().filter(|it| it.worker.is_some());
             // A job that blocks its thread cannot be dropped; its lease ends nevertheless.
-            let is_too_late = left_at.elapsed() >= drain_max + options.time_to_live;
+            let is_too_late = left_at.elapsed() >= drain_max.saturating_add(options.time_to_live);
             if working.count() == 0 || is_too_late {
                 break;
             }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use retold::runner::{MultiThread, MultiThreadOptions};
-use retold::system::{Infrastructure, Runner};
+use retold::system::{Goal, Infrastructure, Phase, Runner, WaitError};
+use tokio::time::timeout;
 
 use crate::faulty::{Faults, FaultyStore};
 use crate::patience::until;
@@ -37,6 +38,31 @@ async fn a_stop_ends_in_time() {
     let report = runner.stop().await;
     assert_eq!(report.unfinished, ["stock/reservations"]);
     assert_retold([&runner]).await;
+}
+
+/// Goal: a stop whose call is dropped loses nothing: the next call waits for the same followers and
+/// reports them, and then no one waits for a follower that was aborted.
+#[tokio::test]
+async fn a_stop_that_was_dropped_is_resumed() {
+    let store = Arc::new(FaultyStore::<Faults>::default());
+    store.behaviour.hang.store(1, Ordering::SeqCst);
+    let faults = Arc::clone(&store.behaviour);
+    let infrastructure = Infrastructure::new(store);
+    let options = MultiThreadOptions::new().stop_wait_max(Duration::from_millis(50));
+    let system = one_way(reservations());
+    let runner = MultiThread::start_with(&system, &infrastructure, options);
+    let runner = runner.await.unwrap();
+    let position = place(&runner.application("orders").unwrap(), "1", "tea").await;
+    until("it hangs", async || faults.hang.load(Ordering::SeqCst) == 0).await;
+    let dropped = timeout(Duration::ZERO, runner.stop()).await;
+    assert!(dropped.is_err(), "{dropped:?}");
+    let report = runner.stop().await;
+    assert_eq!(report.unfinished, ["stock/reservations"]);
+    assert_eq!(runner.status().await[0].phase, Phase::Stopped);
+    let waited = runner.wait(Goal::processed("orders", position), Duration::MAX);
+    let error = waited.await.unwrap_err();
+    assert!(matches!(error, WaitError::Halted { .. }), "{error}");
+    assert!(runner.stop().await.is_clean(), "nothing is left to stop");
 }
 
 /// Goal: after a runner is dropped, the next one finds all remaining work.

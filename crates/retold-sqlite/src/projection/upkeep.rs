@@ -342,7 +342,7 @@ impl SqliteView {
 }
 
 thread_local! {
-    /// Checkpoints that a handler is running on this thread.
+    /// Whether a handler is running on this thread.
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
 }
 

@@ -263,7 +263,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Checkpoints a node's process as ended. Its pending itineraries go back to the queue.
+    /// Marks a node's process as ended. Its pending itineraries go back to the queue.
     fn end_process(&mut self, index: usize) -> Option<NodeProcess> {
         let node = &mut self.nodes[index];
         node.process_number += 1;

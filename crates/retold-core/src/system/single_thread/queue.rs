@@ -78,7 +78,7 @@ impl Queue {
         log: usize,
         recorder: &dyn Recorder,
         readers: &[(usize, usize)],
-        is_to_answer: impl Fn(&StoredEvent, (usize, usize)) -> bool,
+        is_to_process: impl Fn(&StoredEvent, (usize, usize)) -> bool,
     ) -> Result<()> {
         while !self.is_cut {
             let room = QUEUE_LENGTH_MAX.saturating_sub(self.items.len());
@@ -91,7 +91,7 @@ impl Queue {
                 .limit(room);
             let page = recorder.read_log(read).await?;
             for event in &page.events {
-                let meant = readers.iter().filter(|it| is_to_answer(event, **it));
+                let meant = readers.iter().filter(|it| is_to_process(event, **it));
                 for (follower, upstream) in meant {
                     self.items.push_back(Item {
                         follower: *follower,

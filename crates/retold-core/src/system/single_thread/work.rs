@@ -190,7 +190,6 @@ impl Work {
     /// Processes everything in the logs, and records how far the followers have read.
     pub(super) async fn stop(&mut self) -> StopReport {
         let mut report = StopReport::default();
-        self.presence.end().await;
         if let Err(error) = self.process().await {
             report
                 .unrecorded
@@ -199,6 +198,7 @@ impl Work {
         for worker in &mut self.followers {
             worker.stop(&mut report).await;
         }
+        self.presence.end().await;
         report
     }
 
@@ -376,7 +376,7 @@ impl Work {
             return Ok(());
         }
         let followers = &self.followers;
-        let is_to_answer = |event: &StoredEvent, (follower, upstream): (usize, usize)| {
+        let is_to_process = |event: &StoredEvent, (follower, upstream): (usize, usize)| {
             let mut pipelines = followers[follower].pipelines.iter();
             pipelines.any(|it| {
                 let reached = it.reached(upstream).map(|checkpoint| checkpoint.position);
@@ -385,7 +385,7 @@ impl Work {
         };
         let recorder = self.open.applications()[log].recorder();
         let queue = &mut self.queue;
-        let filled = queue.fill(log, &**recorder, readers, is_to_answer).await;
+        let filled = queue.fill(log, &**recorder, readers, is_to_process).await;
         match filled {
             Err(error) if error.is_diverged() => {
                 tracing::error!(%error, "a log has diverged; its followers check it");

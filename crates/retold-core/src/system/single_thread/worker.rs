@@ -179,6 +179,11 @@ impl Worker {
                 let unrecorded = (path.to_string(), error.to_string());
                 report.unrecorded.push(unrecorded);
             }
+            let status = pipeline.status().read();
+            if self.is_astray && status.phase == Phase::Retrying {
+                let (_, error) = status.last_error.unwrap_or_default();
+                report.unrecorded.push((path.to_string(), error));
+            }
             pipeline.report_phase(Phase::Stopped);
         }
     }

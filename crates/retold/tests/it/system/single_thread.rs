@@ -23,6 +23,29 @@ async fn a_command_returns_when_everything_it_caused_has_happened() {
     assert_retold(runner.open_system()).await;
 }
 
+/// Goal: a wait for an event that another program has yet to record ends when it is recorded, and
+/// one that is recorded too late ends at the timeout.
+#[tokio::test]
+async fn a_wait_ends_when_another_program_has_written() {
+    let (memory, _) = memory();
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    let other = SingleThread::start(&shop(), &memory).await.unwrap();
+    place(&runner.application("orders").unwrap(), "1", "tea")
+        .await
+        .unwrap();
+    let orders = other.application("orders").unwrap();
+    let head = orders.head().await.unwrap().position().unwrap();
+    let next = || Goal::processed("orders", head.next());
+    let early = runner.wait(next(), Duration::ZERO).await.unwrap_err();
+    assert!(matches!(early, WaitError::Timeout { .. }), "{early}");
+    let write = async {
+        tokio::task::yield_now().await;
+        place(&orders, "2", "tea").await.unwrap();
+    };
+    let (waited, ()) = tokio::join!(runner.wait(next(), Duration::from_secs(60)), write);
+    waited.unwrap();
+}
+
 /// However a program obtains an application, the effects of its commands happen before they return.
 #[tokio::test]
 async fn an_application_of_the_open_system_is_the_runner_s() {
