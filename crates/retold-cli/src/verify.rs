@@ -98,7 +98,7 @@ struct Verified {
     streams: u64,
     topics: u64,
     tags: u64,
-    ranges: u64,
+    processed_ranges: u64,
     finding_count: u64,
 }
 
@@ -110,7 +110,7 @@ impl Verified {
             streams: report.streams,
             topics: report.topics,
             tags: report.tags,
-            ranges: report.ranges,
+            processed_ranges: report.ranges,
             finding_count: report.finding_count,
         }
     }
@@ -123,7 +123,7 @@ impl Record for Verified {
         Column::number("STREAMS"),
         Column::number("TOPICS"),
         Column::number("TAGS"),
-        Column::number("STRETCHES"),
+        Column::number("RANGES"),
         Column::number("FINDINGS"),
     ];
 
@@ -133,7 +133,7 @@ impl Record for Verified {
             self.streams,
             self.topics,
             self.tags,
-            self.ranges,
+            self.processed_ranges,
             self.finding_count,
         ];
         let counts = counts.iter().map(u64::to_string);

@@ -14,11 +14,11 @@ fn a_sound_store_is_sound() {
     let objects = run(&["verify", &place.url(), "--json"]).objects();
     let cats = json!({
         "log": "cats", "events": 0, "streams": 0, "topics": 0, "tags": 0,
-        "processed ranges": 0, "finding_count": 0,
+        "processed_ranges": 0, "finding_count": 0,
     });
     let dogs = json!({
         "log": "dogs", "events": 5, "streams": 2, "topics": 4, "tags": 2,
-        "processed ranges": 0, "finding_count": 0,
+        "processed_ranges": 0, "finding_count": 0,
     });
     assert_eq!(objects, [cats, dogs]);
 

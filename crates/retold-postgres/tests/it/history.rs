@@ -146,7 +146,7 @@ fn an_event_that_differs_from_its_record_is_corrupt() {
 }
 
 /// Changes of one processed range that bypass the triggers, each of another column.
-const DAMAGE_OF_STRETCH: [&str; 11] = [
+const DAMAGE_OF_RANGE: [&str; 11] = [
     "ordinal = 9",
     "follower = 'g@1'",
     "upstream = gen_random_uuid()",
@@ -182,7 +182,7 @@ fn a_range_that_differs_from_its_record_is_corrupt() {
         let event = |id| NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Registered", "{}");
         let next_of_all = Condition::none_match_after(Query::All, Position::new(1));
         let mut number = 0;
-        for set in DAMAGE_OF_STRETCH {
+        for set in DAMAGE_OF_RANGE {
             for ordinal in 1..=3 {
                 number += 1;
                 let name = format!("dogs {number}");
