@@ -34,13 +34,13 @@ mod views_task;
 
 mod job;
 
+mod stopping;
+
 mod running_system;
 
 mod cluster;
 
 mod presence;
-
-mod stopping;
 
 mod outbox_lease;
 

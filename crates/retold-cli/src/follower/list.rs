@@ -48,7 +48,8 @@ the whole follower.";
 
 const NOTES: &str = "\
 A program with one thread renews its leases only when it is used, so after three minutes without \
-use its followers are listed as stopped. If a stopped follower was removed from the programs, run `retold follower retire`.
+use its followers are listed as stopped. If a stopped follower was removed from the programs, run \
+`retold follower retire`.
 
 Examples:
   retold follower list sqlite:flights.db
