@@ -347,14 +347,11 @@ impl FollowerTask {
         let finished = match last {
             Round::Paused | Round::Failed => return None,
             // Only the appends already sent are reliable; other state in memory is not.
-            Round::Retry | Round::Overtaken => {
-                let prepared = caught(self.pipeline.prepare()).await;
-                // The append may be recorded although an upstream cannot be read.
-                match self.pipeline.has_effects() {
-                    true => prepared,
-                    false => return None,
-                }
-            }
+            Round::Retry | Round::Overtaken => match self.pipeline.is_ready() {
+                true => caught(self.pipeline.prepare()).await,
+                // To send an append again needs no upstream, which may be what failed.
+                false => caught(self.pipeline.flush_idle()).await,
+            },
             Round::Moved | Round::Idle => {
                 match self.standby.is_on() && !self.pipeline.has_effects() {
                     true => return None,

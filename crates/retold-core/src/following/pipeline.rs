@@ -218,7 +218,7 @@ impl Pipeline {
 
     /// Returns whether what is in memory matches the logs; if not, the next step begins by reading
     /// them.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.state.is_ready()
     }
 
