@@ -56,8 +56,8 @@ pub(crate) async fn statuses(
     statuses
 }
 
-/// Updates a status from the record: whether the follower is paused, and what it has parked,
-/// whichever process recorded it.
+/// Updates a status with the acts of operators and what the follower has parked, whichever process
+/// recorded them.
 pub(crate) async fn take_in_acts(
     status: &mut FollowerStatus,
     open: &OpenSystem,
@@ -66,6 +66,12 @@ pub(crate) async fn take_in_acts(
     let application = &open.applications()[cell.application_index];
     let operator = FollowerOperator::new(application, Arc::clone(&cell.follower));
     let record = operator.record().await?;
+    take_in(status, &record);
+    Ok((operator, record))
+}
+
+/// Updates a status from the record of its follower.
+pub(crate) fn take_in(status: &mut FollowerStatus, record: &FollowerRecord) {
     if record.retired.is_some() {
         status.phase = Phase::Retired;
     } else if record.paused.is_some() {
@@ -76,7 +82,6 @@ pub(crate) async fn take_in_acts(
     status.parked = record.parked.len();
     status.first_parked = record.first_failed().cloned();
     status.partitions = record.partitions;
-    Ok((operator, record))
 }
 
 /// Updates a status with everything recorded about a follower, whichever process recorded it.

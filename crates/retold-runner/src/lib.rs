@@ -19,6 +19,7 @@ mod options;
 mod back_off;
 mod lag;
 mod polling;
+
 mod waiting;
 
 mod log_news;

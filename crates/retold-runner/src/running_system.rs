@@ -180,7 +180,6 @@ impl RunningSystem {
     }
 
     pub(crate) async fn wait(&self, goal: &Goal, timeout: Duration) -> Result<(), WaitError> {
-        // A longer time cannot be added to an instant.
         let deadline = after(timeout);
         let (open, system) = (&self.open, self.open.system());
         match goal {

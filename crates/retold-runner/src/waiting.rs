@@ -15,6 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::follower_cell::FollowerCell;
+use crate::lag::take_in;
 use crate::limits::{LEFT_PAGE_EVENTS, WAIT_LOOK_INTERVAL, WAIT_LOOK_INTERVAL_HERE};
 
 /// The target of a wait: a follower, one of its logs, and a position.
@@ -187,20 +188,13 @@ impl<'a> FollowerGoal<'a> {
         }
         // The record is newer than the status: an act may not have been noticed yet.
         let mut status = cell.status.read();
-        match (record.retired, record.paused) {
-            (Some(reason), _) => {
-                status.phase = Phase::Retired;
-                status.retired = Some(reason);
-            }
-            (None, Some(reason)) => {
-                status.phase = Phase::Paused;
-                status.paused = Some(reason);
-            }
-            // It may not have noticed that it was resumed.
-            (None, None) => match halted {
+        take_in(&mut status, &record);
+        if record.retired.is_none() && record.paused.is_none() {
+            match halted {
+                // It may not have noticed that it was resumed.
                 None | Some(Phase::Paused | Phase::Retired) => return Ok(false),
                 Some(phase) => status.phase = phase,
-            },
+            }
         }
         WaitError::halted(&status).map_or(Ok(false), Err)
     }

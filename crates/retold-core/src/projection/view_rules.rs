@@ -147,8 +147,7 @@ impl ViewRules {
         start: Option<Checkpoint>,
         tables: &[Arc<str>],
     ) -> Result<Begin, ProjectionError> {
-        let seen = stored.iter().find(|it| it.is_seen);
-        if let Some(newer) = seen.filter(|it| it.version > self.outline.version) {
+        if let Some(newer) = self.seen_newer(stored) {
             self.check_same_log(newer, upstream)?;
             return Err(self.superseded(newer));
         }
@@ -161,7 +160,7 @@ impl ViewRules {
                 version: self.outline.version,
                 upstream,
                 checkpoint: start,
-                is_seen: seen.is_none(),
+                is_seen: seen(stored).is_none(),
                 tables: tables.iter().map(|it| (**it).into()).collect(),
             }));
         };
@@ -181,11 +180,15 @@ impl ViewRules {
         stored.iter().find(|it| it.version == self.outline.version)
     }
 
+    /// Returns the version that readers see, if it is newer than this one.
+    fn seen_newer<'a>(&self, stored: &'a [ViewVersion]) -> Option<&'a ViewVersion> {
+        seen(stored).filter(|it| it.version > self.outline.version)
+    }
+
     /// Returns the error that this version is not among the stored ones: `Superseded` if readers
     /// see a newer one, otherwise `Invalid`.
     pub fn missing(&self, stored: &[ViewVersion]) -> ProjectionError {
-        let mut newer = stored.iter().filter(|it| it.version > self.outline.version);
-        match newer.find(|it| it.is_seen) {
+        match self.seen_newer(stored) {
             Some(newer) => self.superseded(newer),
             None => self
                 .invalid("it was discarded while it was running, or has not begun; begin it again"),
@@ -236,11 +239,10 @@ impl ViewRules {
         if version.checkpoint != after {
             return Ok(Switch::Unchanged(Switched::Elsewhere(version.checkpoint)));
         }
-        let seen = stored.iter().find(|it| it.is_seen);
-        if let Some(newer) = seen.filter(|it| it.version > version.version) {
+        if let Some(newer) = self.seen_newer(stored) {
             return Err(self.superseded(newer));
         }
-        if let Some(ahead) = seen.and_then(|it| it.checkpoint)
+        if let Some(ahead) = seen(stored).and_then(|it| it.checkpoint)
             && !version.is_seen
             && supersede == Supersede::Reached
             && to.map(|to| to.position) < Some(ahead.position)
@@ -322,6 +324,11 @@ impl ViewRules {
             event.position(),
         ))
     }
+}
+
+/// Returns the version that readers see.
+fn seen(stored: &[ViewVersion]) -> Option<&ViewVersion> {
+    stored.iter().find(|it| it.is_seen)
 }
 
 /// A page while a view store applies it in a transaction. An event that fails undoes those before

@@ -108,9 +108,8 @@ struct SingleThreadConductor {
     timers: Vec<TimersCell>,
     projections: Vec<ProjectionHandle>,
     work: Mutex<Work>,
-    /// Changed only by the holder of the work.
+    /// Set before the work of a stop begins.
     is_stopping: AtomicBool,
-    is_stopped: AtomicBool,
 }
 
 impl SingleThread {
@@ -174,7 +173,6 @@ impl SingleThread {
             projections: work.projections(),
             work: Mutex::new(work),
             is_stopping: AtomicBool::new(false),
-            is_stopped: AtomicBool::new(false),
         });
         let applications = open.applications().iter().enumerate();
         let conducted = applications.map(|(log, application)| {
@@ -197,7 +195,7 @@ impl SingleThread {
     /// its status. [`Error::Invalid`] if the runner was stopped.
     pub async fn catch_up(&self) -> Result<()> {
         let mut work = self.conductor.work.lock().await;
-        if self.conductor.is_stopped() {
+        if work.is_stopped {
             let name = self.open.system().name();
             return Err(Error::invalid(format!(
                 "the runner of the system {name:?} was stopped; start another one"
@@ -208,7 +206,7 @@ impl SingleThread {
 
     async fn reach(&self, goal: &Goal) -> Result<(), WaitError> {
         let mut work = self.conductor.work.lock().await;
-        if !self.conductor.is_stopped() {
+        if !work.is_stopped {
             work.catch_up().await?;
         }
         work.reach(goal).await
@@ -308,19 +306,11 @@ impl Runner for SingleThread {
         Box::pin(async {
             self.conductor.is_stopping.store(true, Ordering::SeqCst);
             let mut work = self.conductor.work.lock().await;
-            if self.conductor.is_stopped() {
-                return StopReport::default();
+            match work.is_stopped {
+                true => StopReport::default(),
+                false => work.stop().await,
             }
-            let report = work.stop().await;
-            self.conductor.is_stopped.store(true, Ordering::SeqCst);
-            report
         })
-    }
-}
-
-impl SingleThreadConductor {
-    fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::SeqCst)
     }
 }
 
@@ -334,7 +324,7 @@ impl Conductor for Conducted {
     fn before_command(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let mut work = self.conductor.work.lock().await;
-            if !self.conductor.is_stopped() {
+            if !work.is_stopped {
                 work.before_command(self.log).await;
             }
         })
@@ -343,7 +333,7 @@ impl Conductor for Conducted {
     fn after_commit(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let mut work = self.conductor.work.lock().await;
-            if self.conductor.is_stopped() {
+            if work.is_stopped {
                 return;
             }
             if let Err(error) = work.process_commit(self.log).await {

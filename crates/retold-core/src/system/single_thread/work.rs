@@ -31,6 +31,8 @@ pub(super) struct Work {
     queue: Queue,
     steps_max: u64,
     presence: RunnerPresence,
+    /// Whether the runner was stopped, after which nothing is processed any more.
+    pub(super) is_stopped: bool,
 }
 
 impl Work {
@@ -64,6 +66,7 @@ impl Work {
             readers,
             steps_max,
             presence,
+            is_stopped: false,
         }
     }
 
@@ -199,6 +202,7 @@ impl Work {
             worker.stop(&mut report).await;
         }
         self.presence.end().await;
+        self.is_stopped = true;
         report
     }
 
