@@ -4,28 +4,11 @@
 mod broken;
 mod bugs;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use retold_conformance as conformance;
 use retold_conformance::Subject;
 
-use self::broken::{Broken, Bug, RUNTIME};
+use self::broken::{Broken, Bug};
 use self::bugs::*;
-
-/// Whether a test of the suite fails.
-fn fails(test: impl Future<Output = ()>) -> bool {
-    catch_unwind(AssertUnwindSafe(|| RUNTIME.block_on(test))).is_err()
-}
-
-macro_rules! caught {
-    ($($test:ident: $bug:ty => $rule:ident;)*) => {$(
-        #[test]
-        fn $test() {
-            let name = stringify!($rule);
-            assert!(fails(conformance::$rule::<Broken<$bug>>()), "{name} does not find it");
-        }
-    )*};
-}
+use crate::planted_bugs::{broken_rules, caught};
 
 caught! {
     an_append_in_two_parts_is_caught: TwoParts => append_is_atomic;
@@ -73,14 +56,7 @@ caught! {
 
 /// The rules that do not hold for a broken recorder.
 fn broken_rules<B: Bug>() -> Vec<&'static str> {
-    macro_rules! broken {
-        ($subject:ty: $($rule:ident)*) => {
-            [$((stringify!($rule), fails(conformance::$rule::<$subject>()))),*]
-        };
-    }
-    let rules = retold_conformance::conformance_suite!(Broken<B>, broken);
-    let broken = rules.into_iter().filter(|(_, fails)| *fails);
-    broken.map(|(name, _)| name).collect()
+    retold_conformance::conformance_suite!(Broken<B>, broken_rules)
 }
 
 /// Without a bug, the wrapper of all these keeps every rule: the suite finds the bug, not the

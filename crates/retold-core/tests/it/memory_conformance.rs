@@ -1,15 +1,14 @@
 //! The memory store implements the recorder's contract.
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use retold_conformance as conformance;
 use retold_conformance::Subject;
 use retold_core::recording::limits::Limits;
 use retold_core::recording::{LogId, MemoryStore, Store};
-use tokio::runtime::Runtime;
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+use crate::runtime::RUNTIME;
 
 /// A memory store; another handle to it is a clone, and a crash leaves all its data.
 struct Memory(MemoryStore);

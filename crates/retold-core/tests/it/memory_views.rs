@@ -1,15 +1,14 @@
 //! Views in memory keep the rules of a view store, and the suite finds broken ones.
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use retold_conformance::{TrickAdded, TrickProjection, ViewSubject};
 use retold_core::projection::{MemoryView, Projection, ViewStore};
 use retold_core::recording::{LogId, MemoryStore, Recorder, Store};
-use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+use crate::runtime::RUNTIME;
 
 /// The tricks, and their count.
 type Taught = (Vec<String>, usize);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use retold::recording::Position;
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::system::{Goal, Infrastructure, Phase, Runner, WaitError};
 use tokio::time::timeout;
@@ -12,10 +13,9 @@ use crate::faulty::{Faults, FaultyStore};
 use crate::patience::until;
 use crate::shop::{assert_retold, memory, one_way, place, reservations, reserved, settled};
 
-/// Goal: a store that never responds does not block a stop forever, and the report names the
-/// follower.
-#[tokio::test]
-async fn a_stop_ends_in_time() {
+/// Returns a runner whose follower waits for a store that never responds, to record the effect of
+/// the event at the returned position.
+async fn hanging() -> (MultiThread, Position) {
     let store = Arc::new(FaultyStore::<Faults>::default());
     store.behaviour.hang.store(1, Ordering::SeqCst);
     let faults = Arc::clone(&store.behaviour);
@@ -24,8 +24,16 @@ async fn a_stop_ends_in_time() {
     let system = one_way(reservations());
     let runner = MultiThread::start_with(&system, &infrastructure, options);
     let runner = runner.await.unwrap();
-    place(&runner.application("orders").unwrap(), "1", "tea").await;
+    let position = place(&runner.application("orders").unwrap(), "1", "tea").await;
     until("it hangs", async || faults.hang.load(Ordering::SeqCst) == 0).await;
+    (runner, position)
+}
+
+/// Goal: a store that never responds does not block a stop forever, and the report names the
+/// follower.
+#[tokio::test]
+async fn a_stop_ends_in_time() {
+    let (runner, _) = hanging().await;
     for id in ["2", "3", "4"] {
         place(&runner.application("orders").unwrap(), id, "tea").await;
     }
@@ -44,16 +52,7 @@ async fn a_stop_ends_in_time() {
 /// reports them, and then no one waits for a follower that was aborted.
 #[tokio::test]
 async fn a_stop_that_was_dropped_is_resumed() {
-    let store = Arc::new(FaultyStore::<Faults>::default());
-    store.behaviour.hang.store(1, Ordering::SeqCst);
-    let faults = Arc::clone(&store.behaviour);
-    let infrastructure = Infrastructure::new(store);
-    let options = MultiThreadOptions::new().stop_wait_max(Duration::from_millis(50));
-    let system = one_way(reservations());
-    let runner = MultiThread::start_with(&system, &infrastructure, options);
-    let runner = runner.await.unwrap();
-    let position = place(&runner.application("orders").unwrap(), "1", "tea").await;
-    until("it hangs", async || faults.hang.load(Ordering::SeqCst) == 0).await;
+    let (runner, position) = hanging().await;
     let dropped = timeout(Duration::ZERO, runner.stop()).await;
     assert!(dropped.is_err(), "{dropped:?}");
     let report = runner.stop().await;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::patience::in_time;
+use crate::patience::{in_time, until};
 
 /// Sends requests to one service.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,14 @@ impl Answered {
 impl Client {
     pub(crate) async fn get(&self, path: &str) -> Answered {
         self.send(Method::GET, path, &[], "").await
+    }
+
+    /// Waits until the service takes requests.
+    pub(crate) async fn until_ready(&self) {
+        until("it is ready", async || {
+            self.get("/health/ready").await.status == 200
+        })
+        .await;
     }
 
     /// Adds the token of an earlier response.

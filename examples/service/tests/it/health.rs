@@ -11,10 +11,7 @@ async fn a_service_becomes_ready_and_reports_its_status() {
     let service = Running::on_memory("ready").await;
     let client = service.client;
     client.get("/health/live").await.expect(200);
-    until("it is ready", async || {
-        client.get("/health/ready").await.status == 200
-    })
-    .await;
+    client.until_ready().await;
     client.announce("hamlet", 10).await.expect(201);
     let booked = client.ask("key", "hamlet", 2).await.expect(201);
     let location = booked.header("location").to_owned();

@@ -3,7 +3,6 @@
 use hyper::Method;
 
 use crate::client::{Answered, Client};
-use crate::patience::until;
 use crate::running::Running;
 
 const README: &str = include_str!("../../README.md");
@@ -80,10 +79,7 @@ fn words(command: &str) -> Vec<String> {
 async fn the_lines_of_the_readme_work() {
     let service = Running::on_memory("readme").await;
     let client = service.client;
-    until("it is ready", async || {
-        client.get("/health/ready").await.status == 200
-    })
-    .await;
+    client.until_ready().await;
     let joined = README.replace("\\\n    ", "");
     let lines: Vec<_> = joined
         .lines()

@@ -23,10 +23,7 @@ async fn a_booking_is_confirmed(runner: RunnerChoice, name: &str) {
     };
     let service = Running::start_by(runner, &infrastructure, limits).await;
     let client = service.client;
-    until("it is ready", async || {
-        client.get("/health/ready").await.status == 200
-    })
-    .await;
+    client.until_ready().await;
     client.announce("hamlet", 10).await.expect(201);
     let booked = client.ask("key", "hamlet", 2).await.expect(201);
     let location = booked.header("location").to_owned();

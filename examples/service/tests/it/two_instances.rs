@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::patience::until;
 use crate::running::Running;
 
 /// Number of guests who request two seats each, of [`SEATS`].
@@ -70,10 +69,7 @@ async fn two_instances_on_one_file_process_exactly_once() {
     }
 
     for client in [left.client, right.client] {
-        until("it is ready", async || {
-            client.get("/health/ready").await.status == 200
-        })
-        .await;
+        client.until_ready().await;
     }
 
     // One instance stops; the other continues alone.

@@ -1,7 +1,7 @@
 //! A memory store with a bug: every call is forwarded to memory except where the bug changes it.
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use retold_conformance::Subject;
@@ -12,9 +12,8 @@ use retold_core::recording::{
     LogRead, MemoryStore, Page, RangeRead, RecordError, RecordedRange, Recorder, Store,
     StoredEvent, StoredSnapshot, StreamEntry, StreamRead, Version,
 };
-use tokio::runtime::Runtime;
 
-pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+use crate::runtime::RUNTIME;
 
 pub(super) type Result<T> = std::result::Result<T, RecordError>;
 
