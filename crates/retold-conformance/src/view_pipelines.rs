@@ -144,9 +144,15 @@ impl<S: ViewSubject> Meanwhile<S> {
 
     /// Drives a version until it is superseded by the next.
     async fn drive(self: Arc<Self>, version: u32) {
+        let log = self.scene.subject.log().await;
         let mut pipeline = self.scene.pipeline(version).await;
         let error = loop {
             let was_over = self.is_over();
+            if was_over {
+                // Only a version that applies an event learns that it is superseded, and the
+                // writer may have recorded none after the switch.
+                teach(&*log, ["sit"]).await;
+            }
             match pipeline.catch_up().await {
                 Err(error) if !error.is_retriable() => break error,
                 Ok(_) if was_over => panic!("the version {version} is not superseded"),
