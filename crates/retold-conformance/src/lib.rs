@@ -32,6 +32,7 @@ mod whole;
 
 mod random_operations;
 
+mod amending;
 mod atomicity;
 mod content;
 mod durability;
@@ -55,6 +56,11 @@ mod view_pipelines;
 mod view_versions;
 mod waiting;
 
+pub use self::amending::{
+    a_deleted_stream_takes_no_events, amended_streams_lose_their_snapshots,
+    amendments_are_judged_last, amendments_are_recorded_with_their_events,
+    an_amendment_changes_only_what_it_names,
+};
 pub use self::atomicity::{an_append_fails_alone, append_is_atomic};
 pub use self::content::events_come_back_as_they_were;
 pub use self::durability::{
@@ -137,6 +143,11 @@ macro_rules! conformance_suite {
             a_read_proves_its_place
             a_recorder_never_serves_another_log
             append_checks_the_events_of_streams
+            amendments_are_recorded_with_their_events
+            amendments_are_judged_last
+            an_amendment_changes_only_what_it_names
+            amended_streams_lose_their_snapshots
+            a_deleted_stream_takes_no_events
             concurrent_operations_are_linearizable
             backward_reads_mirror_forward_reads
             events_come_back_as_they_were

@@ -11,18 +11,18 @@ use futures_util::FutureExt;
 use super::dropping::poll_at_most;
 use super::history::{Operation, Specification, linearize};
 use super::scene::{
-    AppendOutcome, LOG, Scene, at_once, event_of, head, log_id, open, outcome, processed, read,
-    read_stream, seed, send,
+    AppendOutcome, LOG, Scene, at_once, event_id, event_of, head, log_id, open, outcome, processed,
+    read, read_stream, seed, send,
 };
 use super::subject::Subject;
 use retold_core::domain::Timestamp;
-use retold_core::recording::Append;
 use retold_core::recording::Conflict;
 use retold_core::recording::FollowerKey;
 use retold_core::recording::MemoryLog;
 use retold_core::recording::Query;
 use retold_core::recording::StoredEvent;
 use retold_core::recording::limits::Limits;
+use retold_core::recording::{Amendment, Append, ERASED_TOPIC, ErasedParts};
 use retold_core::recording::{Checkpoint, EventId, Position, Version};
 use retold_core::recording::{Condition, ExpectedVersion};
 use retold_core::recording::{Head, LogRead, Page, Recorder, StreamRead};
@@ -36,7 +36,7 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// Concurrent calls are linearizable: every history of them can be explained by an order in which a
 /// single caller could have made them. The calls are appends conditional on a version or a query,
-/// or with a processed range; reads of streams, queries, checkpoints and the head; some callers
+/// with a processed range or with an amendment; reads of streams, queries, checkpoints and the head; some callers
 /// drop their calls.
 pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     let seed = seed();
@@ -82,16 +82,18 @@ enum Call {
 enum LogAnswer {
     Append(AppendOutcome),
     Head(Head),
-    Page(Vec<Checkpoint>, Option<Checkpoint>),
+    /// The events, and whether they are erased.
+    Page(Vec<(Checkpoint, bool)>, Option<Checkpoint>),
     Checkpoint(Option<Checkpoint>),
+}
+
+fn seen(event: &StoredEvent) -> (Checkpoint, bool) {
+    (event.checkpoint(), event.is_erased())
 }
 
 impl LogAnswer {
     fn page(page: &Page) -> Self {
-        Self::Page(
-            page.events.iter().map(StoredEvent::checkpoint).collect(),
-            page.read_to,
-        )
+        Self::Page(page.events.iter().map(seen).collect(), page.read_to)
     }
 }
 
@@ -105,8 +107,9 @@ struct LogSpecification {
 impl Specification for LogSpecification {
     type Call = Call;
     type Answer = LogAnswer;
-    /// The calls observe only the events and the checkpoint of the one follower.
-    type State = (Vec<EventId>, u64, Option<Position>);
+    /// The calls observe only the events, whether they are erased, and the checkpoint of the one
+    /// follower.
+    type State = (Vec<(EventId, bool)>, u64, Option<Position>);
 
     fn execute(&mut self, call: &Call) -> LogAnswer {
         match call {
@@ -132,7 +135,9 @@ impl Specification for LogSpecification {
     fn state(&self) -> Self::State {
         let checkpoint = self.checkpoint().map(|checkpoint| checkpoint.position);
         let append_count = self.log.head().append_count;
-        (self.ids.clone(), append_count, checkpoint)
+        let is_erased = |id: &EventId| self.log.event(*id).is_some_and(StoredEvent::is_erased);
+        let events = self.ids.iter().map(|id| (*id, is_erased(id))).collect();
+        (events, append_count, checkpoint)
     }
 }
 
@@ -217,7 +222,9 @@ impl Caller {
     }
 
     fn next_call(&mut self) -> Call {
-        match self.random.u8(..10) {
+        match self.random.u8(..12) {
+            10 => Call::Append(self.erase()),
+            11 => Call::Stream(StreamRead::new("dog/1")),
             0 => Call::Head,
             1 => Call::Stream(StreamRead::new("dog/1")),
             2 => Call::Log(LogRead::of(Query::tag("tag")).after(self.log)),
@@ -241,6 +248,24 @@ impl Caller {
             }
             _ => Call::Append(self.append("dog/1")),
         }
+    }
+
+    /// An append that erases the known events of a stream, and records that.
+    fn erase(&mut self) -> Append {
+        let mut append = self.append("dog/1");
+        let mut record = append.new_events()[0].clone();
+        record.id = event_id(self.number + 500);
+        record.topic = ERASED_TOPIC.into();
+        append = append.event(record);
+        if let ExpectedVersion::At(until) = self.stream {
+            append = append.amendment(Amendment::EraseStream {
+                stream: "dog/1".into(),
+                after: None,
+                until,
+                parts: ErasedParts::PAYLOAD,
+            });
+        }
+        append
     }
 
     fn append(&mut self, stream: &str) -> Append {

@@ -9,13 +9,16 @@ use fastrand::Rng;
 use super::operation::Operation;
 use super::scene::{LOG, checkpoint, event_id, log_id};
 use retold_core::domain::Timestamp;
-use retold_core::recording::Append;
 use retold_core::recording::Encoding;
 use retold_core::recording::MemoryLog;
 use retold_core::recording::NewEvent;
 use retold_core::recording::Origin;
 use retold_core::recording::StoredEvent;
 use retold_core::recording::StoredSnapshot;
+use retold_core::recording::{
+    AMENDED_TOPIC, Amendment, Append, DELETED_TOPIC, ERASED_TOPIC, ErasedParts, REOPENED_TOPIC,
+    Replacement,
+};
 use retold_core::recording::{Checkpoint, LogId, Position, Version};
 use retold_core::recording::{Condition, ExpectedVersion};
 use retold_core::recording::{Direction, LogRead, RangeRead, StreamRead};
@@ -26,6 +29,8 @@ use retold_core::recording::{Query, QueryItem};
 const STREAMS: [&str; 6] = ["dog/1", "dog/10", "dog/2", "Dog/1", "cat/%", "cat"];
 const TOPICS: [&str; 4] = ["Barked", "Fed", "Sold", "barked"];
 const TAGS: [&str; 5] = ["brown", "Brown", "small", "a:b", "🐕"];
+/// Topics of events that record amendments, or delete and reopen streams.
+const RECORDS: [&str; 4] = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC];
 const FOLLOWERS: [&str; 3] = ["f@1", "f@2", "g@1/0"];
 
 /// A source of operations.
@@ -97,8 +102,74 @@ impl RandomOperations {
                 append = append.condition(self.condition(log));
             }
         }
+        if self.random.u8(..8) == 0 {
+            append = self.amend(log, append);
+        }
         self.sent.push(append.clone());
         append
+    }
+
+    /// Adds amendments, and usually the events that record them.
+    fn amend(&mut self, log: &MemoryLog, mut append: Append) -> Append {
+        for _ in 0..self.random.usize(1..4) {
+            let amendment = self.amendment(log);
+            let mut record = self.event();
+            record.topic = self.one_of(&RECORDS).to_owned().into();
+            record.stream = amendment.stream().cloned();
+            append = append.amendment(amendment);
+            if self.random.u8(..12) > 0 {
+                append = append.event(record);
+            }
+        }
+        append
+    }
+
+    fn amendment(&mut self, log: &MemoryLog) -> Amendment {
+        let parts = ErasedParts::PAYLOAD
+            .tags(self.random.bool())
+            .metadata(self.random.bool());
+        if self.random.u8(..3) == 0 {
+            let stream = self.one_of(&STREAMS);
+            let last = log.read_stream(LOG, &StreamRead::new(stream).backward().limit(1));
+            let last = last.expect("a good read").events.pop();
+            let last = Version::number(last.and_then(|it| it.version()));
+            let until = (last + 1).saturating_sub(self.random.u64(..4));
+            let after = until.saturating_sub(self.random.u64(..8));
+            return Amendment::EraseStream {
+                stream: stream.into(),
+                after: Version::new(after),
+                until: Version::new(until).unwrap_or(Version::FIRST),
+                parts,
+            };
+        }
+        let id = event_id(self.random.u128(..self.next_id + 2));
+        let there = log.event(id).cloned();
+        let of_there = there.as_ref().and_then(|it| it.stream().map(Arc::from));
+        let stream = match self.random.u8(..12) {
+            0 => self.random.bool().then(|| self.one_of(&STREAMS).into()),
+            _ => of_there,
+        };
+        match there {
+            Some(there) if self.random.bool() => {
+                let mut replacement =
+                    Replacement::of(&there, vec![self.random.u8(..); 3]).expect("a good encoding");
+                replacement.topic = self.one_of(&TOPICS).to_owned().into();
+                replacement.tags = self.some_of(&TAGS, 3);
+                if self.random.u8(..10) == 0 {
+                    replacement.topic = "Replaced".into();
+                }
+                Amendment::ReplaceEvent {
+                    event: id,
+                    stream,
+                    replacement,
+                }
+            }
+            _ => Amendment::EraseEvent {
+                event: id,
+                stream,
+                parts,
+            },
+        }
     }
 
     /// Returns an append that was sent before: unchanged, cut, reversed or joined with another.
@@ -132,6 +203,9 @@ impl RandomOperations {
         event.stream = (self.random.u8(..4) > 0).then(|| self.one_of(&STREAMS).into());
         event.tags = self.some_of(&TAGS, 3);
         event.time = Timestamp::from_micros(self.random.i64(..));
+        if self.random.u8(..40) == 0 {
+            event.topic = self.one_of(&RECORDS).to_owned().into();
+        }
         match self.random.u8(..8) {
             0 => event.revision(self.random.u32(1..)),
             1 => event.erased(),

@@ -18,6 +18,7 @@ mod origin;
 
 mod new_event;
 
+mod amendment;
 mod stored_event;
 
 pub mod checksum;
@@ -43,6 +44,10 @@ mod layer;
 
 mod memory;
 
+pub use self::amendment::{
+    AMENDED_TOPIC, Amendment, AmendmentConflict, DELETED_TOPIC, ERASED_TOPIC, ErasedParts,
+    REOPENED_TOPIC, Replacement, is_amendment_record, opens_deleted_stream,
+};
 pub use self::append::{Append, Appended, Positions};
 pub use self::condition::{Condition, ExpectedVersion};
 pub use self::encoding::Encoding;
@@ -65,6 +70,6 @@ pub use self::recorder::{
     StreamRead,
 };
 pub use self::snapshot::StoredSnapshot;
-pub use self::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
+pub use self::store::{Lease, LogEntry, Purged, Store, ViewEntry, check_lease};
 pub use self::stored_event::{AppendPlace, StoredEvent, StoredEventParts, pack_tags};
 pub use self::verify::{VerifyProgress, VerifyReport, VerifyStage, verify_log};

@@ -200,6 +200,7 @@ async fn streams(
             page.push(StreamEntry {
                 name: name.into(),
                 version,
+                is_deleted: false,
             });
         }
     }
@@ -248,6 +249,9 @@ impl Recorder for PostgresRecorder {
             self.shared.runtime.check()?;
             self.check_writable()?;
             group::check(&append, &self.limits())?;
+            if !append.amendments().is_empty() {
+                return Err(RecordError::invalid("this store does not amend events"));
+            }
             match self.shared.inline_of(&self.log.name) {
                 None => writer::append(&self.shared, &self.log, append).await,
                 Some(inline) => self.append_with_views(inline, append).await,

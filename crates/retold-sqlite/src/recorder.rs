@@ -152,7 +152,11 @@ fn streams(
         }
         if let Some(version) = Version::new(head::stream_version(conn, row.get(1)?)?) {
             let name = name.into();
-            page.push(StreamEntry { name, version });
+            page.push(StreamEntry {
+                name,
+                version,
+                is_deleted: false,
+            });
         }
     }
     Ok(page)
@@ -175,6 +179,9 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let writer = self.writer()?;
             append.check(&self.limits())?;
+            if !append.amendments().is_empty() {
+                return Err(RecordError::invalid("this store does not amend events"));
+            }
             writer.append(self.log.clone(), append).await
         })
     }

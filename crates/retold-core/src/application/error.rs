@@ -66,6 +66,15 @@ pub enum Error {
         /// The requested time, if there was one.
         time: Option<Timestamp>,
     },
+    /// The stream was deleted. Nothing was recorded. It takes events again after it is
+    /// [reopened](super::handle::Application::reopen).
+    #[error("{stream:?} was deleted, by {record}; reopen it before it is used again")]
+    Deleted {
+        /// Name of the stream.
+        stream: Arc<str>,
+        /// The event that deleted it.
+        record: Checkpoint,
+    },
     /// The log no longer has what was read from it: it was replaced, cut, or restored from an older
     /// copy. Data derived from that read may refer to events that no longer exist. Find out what
     /// happened, and start again from the first event or from a checkpoint that the log has.
@@ -206,7 +215,7 @@ impl fmt::Debug for Error {
 impl From<RecordError> for Error {
     fn from(error: RecordError) -> Self {
         match error {
-            RecordError::Conflict(conflict) => Self::Conflict(conflict),
+            RecordError::Conflict(conflict) => conflict.into(),
             RecordError::Unavailable(failure) => Self::Unavailable(failure),
             RecordError::OutcomeUnknown(failure) => Self::OutcomeUnknown {
                 failure,
@@ -239,7 +248,10 @@ impl From<RecordError> for Error {
 
 impl From<Conflict> for Error {
     fn from(conflict: Conflict) -> Self {
-        Self::Conflict(conflict)
+        match conflict {
+            Conflict::Deleted { stream, record } => Self::Deleted { stream, record },
+            conflict => Self::Conflict(conflict),
+        }
     }
 }
 

@@ -25,8 +25,8 @@ use super::turns::Turns;
 use crate::domain::{Clock, IdSource, Timestamp};
 use crate::mapping::{EventReader, Mapper, TopicRegistry};
 use crate::recording::{
-    Append, Appended, BoxFuture, Conflict, EventId, ExpectedVersion, Failure, Head, LogId, LogRead,
-    Metadata, Page, Position, Query, RecordError, Recorder, Store,
+    AmendmentConflict, Append, Appended, BoxFuture, Conflict, EventId, ExpectedVersion, Failure,
+    Head, LogId, LogRead, Metadata, Page, Position, Query, RecordError, Recorder, Store,
 };
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
@@ -320,7 +320,7 @@ impl Application {
     }
 }
 
-/// Returns whether the conflict ends when the stream grows. Such a conflict does not rule out an
+/// Returns whether the conflict may end when the log grows. Such a conflict does not rule out an
 /// earlier attempt: one that is still pending may succeed.
 fn may_pass(conflict: &Conflict) -> bool {
     match conflict {
@@ -331,6 +331,12 @@ fn may_pass(conflict: &Conflict) -> bool {
             ExpectedVersion::Exists => true,
             ExpectedVersion::At(version) => *actual < Some(*version),
         },
+        // It may be reopened.
+        Conflict::Deleted { .. } => true,
+        Conflict::Amendment { reason, .. } => matches!(
+            reason,
+            AmendmentConflict::Missing | AmendmentConflict::BeyondStream
+        ),
         _ => false,
     }
 }

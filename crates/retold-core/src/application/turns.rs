@@ -223,9 +223,11 @@ pub(crate) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
             Some(condition) => contended_by(condition),
             None => hash(()),
         },
-        Conflict::EventId { .. } | Conflict::Checkpoint { .. } | Conflict::Topics { .. } => {
-            hash(())
-        }
+        Conflict::Deleted { stream, .. } => contended_stream(stream),
+        Conflict::EventId { .. }
+        | Conflict::Checkpoint { .. }
+        | Conflict::Topics { .. }
+        | Conflict::Amendment { .. } => hash(()),
     }
 }
 

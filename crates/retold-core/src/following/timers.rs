@@ -154,7 +154,7 @@ impl Timers {
     /// # Errors
     ///
     /// The errors of [`Application::settle`], except conflicts; call it again. If no log accepts
-    /// the event of the timer ([`Error::Invalid`]) or it cannot be read, the timer is set aside, so
+    /// the event of the timer ([`Error::Invalid`], [`Error::Deleted`]) or it cannot be read, the timer is set aside, so
     /// that the others fire. Another process, or this one after a restart, tries it again.
     pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
         let first = self.pending.first_key_value();
@@ -168,7 +168,12 @@ impl Timers {
         };
         match fired {
             Ok(()) | Err(Error::Conflict(_)) => {}
-            Err(error @ (Error::Invalid(_) | Error::Corrupt(_) | Error::Mapping(_))) => {
+            Err(
+                error @ (Error::Invalid(_)
+                | Error::Corrupt(_)
+                | Error::Mapping(_)
+                | Error::Deleted { .. }),
+            ) => {
                 if let Some(pending) = self.pending.remove(&place) {
                     self.by_stream.remove(&pending.stream);
                     let (application, timer) = (self.application.name(), &*pending.stream);

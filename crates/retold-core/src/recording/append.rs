@@ -1,9 +1,10 @@
-//! The only write primitive: events, conditions and processed ranges, recorded together or not at
-//! all.
+//! The only write primitive: events, conditions, processed ranges and amendments, recorded together
+//! or not at all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::amendment::{Amendment, check_amendments, check_deletions};
 use super::condition::Condition;
 use super::fault::Invalid;
 use super::identity::Position;
@@ -11,7 +12,7 @@ use super::limits::Limits;
 use super::new_event::NewEvent;
 use super::processed_range::ProcessedRange;
 
-/// Events, conditions and processed ranges that are recorded together or not at all.
+/// Events, conditions, processed ranges and amendments that are recorded together or not at all.
 ///
 /// A valid append has at least one event or processed range. Clones share their content and are
 /// cheap, so a caller that may have to resend an append keeps a clone.
@@ -25,6 +26,7 @@ struct AppendParts {
     events: Vec<NewEvent>,
     conditions: Vec<Condition>,
     ranges: Vec<ProcessedRange>,
+    amendments: Vec<Amendment>,
 }
 
 impl Append {
@@ -74,6 +76,14 @@ impl Append {
         self
     }
 
+    /// Adds an amendment of recorded events. Amendments are made in the order in which they were
+    /// added.
+    #[must_use]
+    pub fn amendment(mut self, amendment: Amendment) -> Self {
+        Arc::make_mut(&mut self.parts).amendments.push(amendment);
+        self
+    }
+
     /// Returns the events, in the order of their future positions.
     pub fn new_events(&self) -> &[NewEvent] {
         &self.parts.events
@@ -89,9 +99,14 @@ impl Append {
         &self.parts.ranges
     }
 
+    /// Returns the amendments, in the order in which they are made.
+    pub fn amendments(&self) -> &[Amendment] {
+        &self.parts.amendments
+    }
+
     /// Checks everything that does not depend on the log: that there is something to record, that
-    /// the append is within the limits, and that no event id and no stream with an expected version
-    /// occurs twice. Every recorder calls this before anything else.
+    /// the append is within the limits, that no event id and no stream with an expected version
+    /// occurs twice, and that each amendment is recorded by an event. Every recorder calls this before anything else.
     ///
     /// # Errors
     ///
@@ -101,6 +116,7 @@ impl Append {
             events,
             conditions,
             ranges,
+            amendments,
         } = &*self.parts;
         if events.is_empty() && ranges.is_empty() {
             return Err(Invalid::new(
@@ -116,10 +132,13 @@ impl Append {
             limits.append_conditions,
         )?;
         events.iter().try_for_each(|event| event.check(limits))?;
-        let size: usize = events.iter().map(NewEvent::size).sum();
+        let replaced: usize = amendments.iter().map(Amendment::size).sum();
+        let size = replaced + events.iter().map(NewEvent::size).sum::<usize>();
         check_count("bytes of payload and metadata", size, limits.append_size)?;
         conditions.iter().try_for_each(Condition::check)?;
         ranges.iter().try_for_each(ProcessedRange::check)?;
+        check_amendments(amendments, events, limits)?;
+        check_deletions(events)?;
         self.check_ids()?;
         self.check_streams()
     }

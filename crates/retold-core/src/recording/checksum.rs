@@ -132,6 +132,16 @@ impl Content {
         Self { payload, event }
     }
 
+    /// Computes the part for an event of this log that an amendment changed.
+    pub fn of_stored(log: LogId, event: &StoredEvent) -> Self {
+        let hash = event.payload().map(rapidhash_v3);
+        Self {
+            // Inverted, so that an absent payload hashes to 0.
+            payload: hash.unwrap_or(!0),
+            event: Fields::of(log, event).hash(hash.unwrap_or(0)),
+        }
+    }
+
     /// Combines it with the numbers that the log assigned.
     pub fn seal(self, numbers: Numbers) -> Checksum {
         Checksum {
@@ -172,18 +182,7 @@ pub fn check(
         recorded_at: event.recorded_at().as_micros(),
         append_number,
     };
-    let (texts, ends) = event.texts();
-    let fields = Fields {
-        log,
-        id: event.id().uuid().into_bytes(),
-        place: event.place(),
-        revision: event.revision(),
-        has_stream: event.version().is_some(),
-        time: event.time().as_micros(),
-        ends,
-        texts,
-    };
-    if fields.hash(payload) ^ numbers.combined() != stored.event {
+    if Fields::of(log, event).hash(payload) ^ numbers.combined() != stored.event {
         return damaged(
             "it is not the event that was recorded there: the checksum over its fields, its place \
              and the id of the log differs",
@@ -205,7 +204,21 @@ struct Fields<'a> {
     texts: &'a [u8],
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    fn of(log: LogId, event: &'a StoredEvent) -> Self {
+        let (texts, ends) = event.texts();
+        Self {
+            log,
+            id: event.id().uuid().into_bytes(),
+            place: event.place(),
+            revision: event.revision(),
+            has_stream: event.version().is_some(),
+            time: event.time().as_micros(),
+            ends,
+            texts,
+        }
+    }
+
     fn hash(&self, payload: u64) -> u64 {
         let mut bytes = [0; 96];
         bytes[..16].copy_from_slice(self.log.uuid().as_bytes());

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
+use super::amendment::AmendmentConflict;
 use super::condition::ExpectedVersion;
 pub(crate) use super::fault::{Corrupt, Failure, Invalid};
 use super::identity::{Checkpoint, EventId, LogId, Position, Version};
@@ -194,6 +195,24 @@ pub enum Conflict {
         expected: u64,
         /// The actual number of topics.
         actual: u64,
+    },
+    /// A stream was deleted and takes no events until it is reopened.
+    #[error(
+        "the stream {stream:?} was deleted, by {record}; it takes no events until it is reopened"
+    )]
+    Deleted {
+        /// Name of the stream.
+        stream: Arc<str>,
+        /// The event that deleted it.
+        record: Checkpoint,
+    },
+    /// An amendment does not hold.
+    #[error("amendment {amendment} is not made: {reason}")]
+    Amendment {
+        /// The index of the amendment in the append, counted from 0.
+        amendment: usize,
+        /// The reason.
+        reason: AmendmentConflict,
     },
 }
 

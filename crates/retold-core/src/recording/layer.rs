@@ -16,7 +16,7 @@ use super::recorder::{
     BoxFuture, Head, LogRead, Page, RangeRead, Recorder, StreamEntry, StreamRead,
 };
 use super::snapshot::StoredSnapshot;
-use super::store::{Lease, LogEntry, Store, ViewEntry};
+use super::store::{Lease, LogEntry, Purged, Store, ViewEntry};
 use super::stored_event::StoredEvent;
 use crate::domain::Timestamp;
 
@@ -166,6 +166,8 @@ layer! {
         fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
         /// See [`Store::views`].
         fn views(&self) -> BoxFuture<'_, Result<Vec<ViewEntry>, RecordError>>;
+        /// See [`Store::purge`].
+        fn purge(&self) -> BoxFuture<'_, Result<Purged, RecordError>>;
         /// See [`Store::verify`].
         fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>>;
     }

@@ -34,6 +34,11 @@ pub const LEASE_CLOCK_BACK_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of findings that a verification keeps; further ones are only counted, so that a
 /// badly damaged log does not use up memory.
 pub const FINDINGS_MAX: usize = 1_000;
+/// Maximum number of amendments in an append.
+pub const AMENDMENTS_MAX: usize = 1_000;
+/// Maximum number of versions of a stream that one amendment erases, so that an append with it does
+/// not delay others for long.
+pub const ERASED_EVENTS_MAX: u64 = 10_000;
 /// The prefix of topics and stream types that belong to the library.
 pub const RESERVED_PREFIX: &str = "retold.";
 
@@ -104,6 +109,17 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Invalid> {
     if let Some(control) = name.chars().find(|it| it.is_control()) {
         return Err(Invalid::new(format!(
             "a {what} has the control character {control:?}: {name:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the size of a payload.
+pub(super) fn check_payload_size(size: usize, limits: &Limits) -> Result<(), Invalid> {
+    if size > limits.payload_size {
+        return Err(Invalid::new(format!(
+            "a payload has {size} bytes; at most {} are allowed",
+            limits.payload_size
         )));
     }
     Ok(())

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::encoding::Encoding;
 use super::fault::Invalid;
 use super::identity::EventId;
-use super::limits::{Limits, METADATA_SIZE_MAX, TAGS_MAX, check_name};
+use super::limits::{Limits, METADATA_SIZE_MAX, TAGS_MAX, check_name, check_payload_size};
 use super::origin::Origin;
 use crate::domain::Timestamp;
 
@@ -155,13 +155,6 @@ impl NewEvent {
                 self.metadata.len()
             )));
         }
-        let payload_size = self.payload.as_ref().map_or(0, Bytes::len);
-        if payload_size > limits.payload_size {
-            return Err(Invalid::new(format!(
-                "a payload has {payload_size} bytes; at most {} are allowed",
-                limits.payload_size
-            )));
-        }
-        Ok(())
+        check_payload_size(self.payload.as_ref().map_or(0, Bytes::len), limits)
     }
 }

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+#[allow(unused_imports, reason = "the docs of the contract link to it")]
+use super::amendment::{Amendment, DELETED_TOPIC, REOPENED_TOPIC, Replacement};
 use super::append::{Append, Appended};
 #[allow(unused_imports, reason = "the docs of the contract link to it")]
 use super::error::{Conflict, RecordError};
@@ -28,13 +30,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Each rule has a test of the same name in the crate `retold-conformance`, which every store runs.
 ///
-/// 1. `append_is_atomic`: all events, their streams and the processed ranges are recorded, or
-///    nothing, even after a crash.
+/// 1. `append_is_atomic`: all events, their streams, the processed ranges and the amendments are
+///    recorded, or nothing, even after a crash.
 /// 2. `append_is_judged_in_one_order`: first the checks that do not depend on the log
 ///    ([`Append::check`]); then, with processed ranges, the processed ranges
 ///    ([`Conflict::Checkpoint`]); without processed ranges, an exact repeat (rule 5); then an id
 ///    already in the log ([`Conflict::EventId`]; of several, the first in the order of the append);
-///    then the conditions in their order.
+///    then the conditions in their order; then deleted streams (rule 28); then the amendments in
+///    their order (rule 25).
 /// 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
 ///    write to it, at most one is recorded.
 /// 4. `append_checks_queries`: the query has the meaning defined by [`Query`]. `after` is
@@ -71,8 +74,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///     is written.
 /// 17. `unknown_is_empty`: an unknown stream or log reads as empty.
 /// 18. `memory_is_the_model`: random operations give the same results on the store and in memory.
-/// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has,
-///     exactly once, and no other. Every page and head reports the number of topics in the state
+/// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has or had
+///     before an amendment, exactly once, and no other. Every page and head reports the number of topics in the state
 ///     that it shows, so that a reader that selects by topic notices a new one. A topic, once
 ///     recorded, stays in the list.
 /// 20. `a_read_proves_its_place`: a page after a checkpoint shows a state of the log in which the
@@ -89,6 +92,24 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///     has the version.
 /// 23. `append_checks_the_count_of_topics`: the compared count is that just before the append,
 ///     including earlier appends of its group; topics that the append itself adds do not count.
+/// 24. `amendments_are_recorded_with_their_events`: an [`Amendment`] is made with the events of its
+///     append or not at all. In each stream that it changes, the append has an event whose topic is
+///     one of [these](super::amendment::is_amendment_record); for an event without a stream, any
+///     event with such a topic. A repeated append (rule 5) amends nothing again.
+/// 25. `amendments_are_judged_last`: an amendment that does not hold is
+///     [`Conflict::Amendment`], judged against the log just before the append, including earlier
+///     appends of its group and earlier amendments of the append; the events of the append do not
+///     count. Events that record amendments are never amended, and an erased event is not replaced.
+/// 26. `an_amendment_changes_only_what_it_names`: of an event that it names, payload, and tags and
+///     metadata if they are named, or everything that a [`Replacement`] has; nothing else of that
+///     event or of others. Reads, queries and conditions see the new content at once, and only that.
+/// 27. `amended_streams_lose_their_snapshots`: the commit of an amendment drops all snapshots of the
+///     streams that it changes. A snapshot of a version below that of the last event of the stream
+///     that records an amendment is not stored; the call succeeds.
+/// 28. `a_deleted_stream_takes_no_events`: a stream whose last event has the topic
+///     [`DELETED_TOPIC`] is deleted. An append with an event in it is
+///     [`Conflict::Deleted`], unless the first one in that stream has the topic [`REOPENED_TOPIC`]
+///     or [`DELETED_TOPIC`]. Earlier appends of its group count.
 pub trait Recorder: Send + Sync {
     /// Returns the name of the log.
     fn log_name(&self) -> &str;
@@ -278,6 +299,9 @@ pub struct StreamEntry {
     pub name: Arc<str>,
     /// Version of its last event.
     pub version: Version,
+    /// Whether it is deleted: its last event is one with the topic
+    /// [`DELETED_TOPIC`](super::amendment::DELETED_TOPIC).
+    pub is_deleted: bool,
 }
 
 /// The direction of a read.

@@ -116,6 +116,20 @@ pub trait Store: Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
+    /// Removes what erased and replaced events and dropped snapshots left behind in the files of the
+    /// store: in SQLite, free space of the file and the write-ahead log; in PostgreSQL, the old
+    /// versions of rows. Backups, replicas and copies of the store are out of its reach.
+    ///
+    /// Reads and appends are still possible while it runs, but may take longer.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` from a store that was opened only for reading; `Unavailable`. Repeat it then; it
+    /// removes the rest.
+    fn purge(&self) -> BoxFuture<'_, Result<Purged, RecordError>> {
+        Box::pin(std::future::ready(Ok(Purged::default())))
+    }
+
     /// Checks what no read of a log covers: that the database is intact, and that data that it
     /// stores more than once is consistent. Returns what is wrong, at most
     /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX) findings; none if everything is intact or if
@@ -126,6 +140,29 @@ pub trait Store: Send + Sync {
     /// `Unavailable` if the database cannot be read. Corrupt data is a finding, not an error.
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+/// The result of [`Store::purge`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Purged {
+    /// What could not be removed and why, each as a sentence; empty if nothing of the erased data
+    /// is left in the files of the store.
+    pub remains: Vec<String>,
+}
+
+impl Purged {
+    /// For stores: adds something that could not be removed.
+    #[must_use]
+    pub fn remains(mut self, what: impl Into<String>) -> Self {
+        self.remains.push(what.into());
+        self
+    }
+
+    /// Returns whether nothing of the erased data is left in the files of the store.
+    pub fn is_complete(&self) -> bool {
+        self.remains.is_empty()
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) enum Call {
         events: usize,
         conditions: usize,
         ranges: usize,
+        amendments: usize,
         /// Stream of the first event.
         stream: Option<Arc<str>>,
     },
@@ -41,6 +42,7 @@ impl Call {
             events: events.len(),
             conditions: append.all_conditions().len(),
             ranges: append.processed_ranges().len(),
+            amendments: append.amendments().len(),
             stream: events.first().and_then(|event| event.stream.clone()),
         }
     }
@@ -57,6 +59,7 @@ impl fmt::Display for Call {
                 events,
                 conditions,
                 ranges,
+                amendments,
                 stream,
             } => {
                 write!(f, "append {events} events")?;
@@ -68,6 +71,9 @@ impl fmt::Display for Call {
                 }
                 if *ranges > 0 {
                     write!(f, ", {ranges} processed ranges")?;
+                }
+                if *amendments > 0 {
+                    write!(f, ", {amendments} amendments")?;
                 }
                 Ok(())
             }
@@ -124,6 +130,8 @@ impl CallOutcome {
             RecordError::Conflict(Conflict::Stream { .. }) => "conflict of a stream",
             RecordError::Conflict(Conflict::Query { .. }) => "conflict of a query",
             RecordError::Conflict(Conflict::Topics { .. }) => "conflict of topics",
+            RecordError::Conflict(Conflict::Deleted { .. }) => "deleted stream",
+            RecordError::Conflict(Conflict::Amendment { .. }) => "conflict of an amendment",
             RecordError::Unavailable(_) => "unavailable",
             RecordError::OutcomeUnknown(_) => "unknown",
             RecordError::Corrupt(_) => "corrupt",

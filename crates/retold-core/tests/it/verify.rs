@@ -169,6 +169,7 @@ impl RecorderLayer for Liar {
                 Lie::GhostStream if !streams.is_empty() => streams.push(StreamEntry {
                     name: "ghost/1".into(),
                     version: Version::FIRST,
+                    is_deleted: false,
                 }),
                 _ => {}
             }

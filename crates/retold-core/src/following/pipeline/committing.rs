@@ -125,9 +125,9 @@ impl Pipeline {
             }
             Err(Error::Conflict(conflict)) => self.on_conflict(&conflict, &unsettled.append),
             // They are decided again in smaller parts.
-            Err(Error::Invalid(invalid)) if causes > 0 => {
+            Err(error @ (Error::Invalid(_) | Error::Deleted { .. })) if causes > 0 => {
                 self.size.shrink();
-                let (version, reason) = (self.record.version, invalid.to_string());
+                let (version, reason) = (self.record.version, error.to_string());
                 self.suspects.on_invalid(causes, version, reason);
             }
             Err(error) => return Err(error),

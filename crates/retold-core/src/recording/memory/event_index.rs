@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::recording::identity::{Position, Version};
 use crate::recording::new_event::NewEvent;
 use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::{Direction, StreamEntry};
+use crate::recording::recorder::Direction;
+use crate::recording::stored_event::StoredEvent;
 
 /// Sorted positions of the events under one name.
 type PositionIndex = Vec<u64>;
@@ -99,9 +100,12 @@ pub(super) struct EventIndex {
 }
 
 impl EventIndex {
-    /// Inserts an event, which must come after all inserted ones; returns its version.
+    /// Inserts an event, which must come after all inserted ones; returns its version. A topic that
+    /// only amended events had is listed already.
     pub(super) fn insert(&mut self, event: &NewEvent, position: Position) -> Option<Version> {
-        if insert(&mut self.topics, &event.topic, position) == Some(Version::FIRST) {
+        if insert(&mut self.topics, &event.topic, position) == Some(Version::FIRST)
+            && !self.topic_names.contains(&*event.topic)
+        {
             self.topic_names.insert(Arc::from(&*event.topic));
         }
         for tag in &event.tags {
@@ -113,6 +117,24 @@ impl EventIndex {
             self.stream_names.insert(stream.clone());
         }
         version
+    }
+
+    /// Replaces the topic and tags of an event. A topic that no event has any more is still listed.
+    pub(super) fn amend(&mut self, before: &StoredEvent, after: &StoredEvent) {
+        let position = before.position();
+        if before.topic() != after.topic() {
+            remove(&mut self.topics, before.topic(), position);
+            insert_between(&mut self.topics, after.topic(), position);
+            if !self.topic_names.contains(after.topic()) {
+                self.topic_names.insert(Arc::from(after.topic()));
+            }
+        }
+        for tag in before.tags().filter(|tag| !after.has_tag(tag)) {
+            remove(&mut self.tags, tag, position);
+        }
+        for tag in after.tags().filter(|tag| !before.has_tag(tag)) {
+            insert_between(&mut self.tags, tag, position);
+        }
     }
 
     /// Returns the positions of a stream's events; that of version `v` is at index `v - 1`.
@@ -131,12 +153,9 @@ impl EventIndex {
         &'a self,
         prefix: &'a str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = StreamEntry> + use<'a> {
-        names_from(&self.stream_names, prefix, after).filter_map(|name| {
-            let version = self.version(name)?;
-            let name = name.clone();
-            Some(StreamEntry { name, version })
-        })
+    ) -> impl Iterator<Item = (Arc<str>, Version)> + use<'a> {
+        names_from(&self.stream_names, prefix, after)
+            .filter_map(|name| Some((name.clone(), self.version(name)?)))
     }
 
     /// Returns the topics after the topic `after`, in order.
@@ -195,6 +214,29 @@ fn insert(
         None => {
             lists.insert(name.into(), vec![position.get()]);
             Some(Version::FIRST)
+        }
+    }
+}
+
+/// Adds a position to the list of a name, between those that are there.
+fn insert_between(lists: &mut HashMap<Arc<str>, PositionIndex>, name: &str, position: Position) {
+    let list = match lists.get_mut(name) {
+        Some(list) => list,
+        None => lists.entry(name.into()).or_default(),
+    };
+    if let Err(index) = list.binary_search(&position.get()) {
+        list.insert(index, position.get());
+    }
+}
+
+/// Removes a position from the list of a name.
+fn remove(lists: &mut HashMap<Arc<str>, PositionIndex>, name: &str, position: Position) {
+    if let Some(list) = lists.get_mut(name)
+        && let Ok(index) = list.binary_search(&position.get())
+    {
+        list.remove(index);
+        if list.is_empty() {
+            lists.remove(name);
         }
     }
 }

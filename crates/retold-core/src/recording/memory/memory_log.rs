@@ -4,11 +4,14 @@
 //! code as the specification with which it compares other stores, so the code is kept simple,
 //! except for the index.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event_index::{EventIndex, Span};
 use crate::domain::Timestamp;
+use crate::recording::amendment::{
+    Amendment, AmendmentConflict, DELETED_TOPIC, is_amendment_record, opens_deleted_stream,
+};
 use crate::recording::append::{Append, Appended, Positions};
 use crate::recording::condition::Condition;
 use crate::recording::error::{Conflict, RecordError};
@@ -36,6 +39,8 @@ pub struct MemoryLog {
     ranges: Vec<RecordedRange>,
     last_ranges: HashMap<(FollowerKey, LogId), LastRange>,
     snapshots: HashMap<Arc<str>, BTreeMap<Version, StoredSnapshot>>,
+    /// The last event that records an amendment, of each stream that has one.
+    amended: HashMap<Arc<str>, Version>,
 }
 
 /// The latest processed range of a follower over an upstream.
@@ -50,7 +55,8 @@ struct LastRange {
 
 /// The result of checking an append, before anything is written.
 enum Judgment {
-    Record,
+    /// Record it, and replace events by these, by their positions.
+    Record(BTreeMap<u64, StoredEvent>),
     Repeat(Positions),
 }
 
@@ -75,7 +81,10 @@ impl MemoryLog {
         append.check(limits)?;
         match self.judge(append)? {
             Judgment::Repeat(positions) => Ok(Appended::Repeated(positions)),
-            Judgment::Record => Ok(Appended::Recorded(self.commit(append, now))),
+            Judgment::Record(amended) => {
+                self.amend(amended);
+                Ok(Appended::Recorded(self.commit(append, now)))
+            }
         }
     }
 
@@ -92,7 +101,97 @@ impl MemoryLog {
         for (index, condition) in conditions {
             self.judge_condition(index, condition)?;
         }
-        Ok(Judgment::Record)
+        self.judge_deleted(append)?;
+        let amended = self.judge_amendments(append)?;
+        Ok(Judgment::Record(amended))
+    }
+
+    /// Refuses events of deleted streams: rule 28.
+    fn judge_deleted(&self, append: &Append) -> Result<(), Conflict> {
+        if self.amended.is_empty() {
+            return Ok(());
+        }
+        let mut opened = HashSet::new();
+        for event in append.new_events() {
+            let Some(stream) = &event.stream else {
+                continue;
+            };
+            if opened.contains(stream) {
+                continue;
+            }
+            if let Some(record) = self.deletion(stream)
+                && !opens_deleted_stream(&event.topic)
+            {
+                return Err(Conflict::Deleted {
+                    stream: stream.clone(),
+                    record: record.checkpoint(),
+                });
+            }
+            opened.insert(stream);
+        }
+        Ok(())
+    }
+
+    /// Returns the event that deleted a stream; none if the stream is not deleted.
+    fn deletion(&self, stream: &str) -> Option<&StoredEvent> {
+        self.amended.get(stream)?;
+        let last = self.at(*self.index.stream(stream).last()?)?;
+        (last.topic() == DELETED_TOPIC).then_some(last)
+    }
+
+    /// Returns the amended events, by position.
+    fn judge_amendments(&self, append: &Append) -> Result<BTreeMap<u64, StoredEvent>, Conflict> {
+        let mut amended = BTreeMap::new();
+        for (index, amendment) in append.amendments().iter().enumerate() {
+            let conflict = |reason| Conflict::Amendment {
+                amendment: index,
+                reason,
+            };
+            for position in self.named_by(amendment).map_err(conflict)? {
+                let event = match amended.get(&position) {
+                    Some(event) => event,
+                    None => self.at(position).expect("a position of the index"),
+                };
+                if let Some(event) = amendment.amended(event).map_err(conflict)? {
+                    amended.insert(position, event);
+                }
+            }
+        }
+        Ok(amended)
+    }
+
+    /// Returns the positions of the events that an amendment names.
+    fn named_by(&self, amendment: &Amendment) -> Result<Vec<u64>, AmendmentConflict> {
+        match amendment {
+            Amendment::EraseStream {
+                stream,
+                after,
+                until,
+                ..
+            } => {
+                let versions = self.index.stream(stream);
+                let until = usize::try_from(until.get()).unwrap_or(usize::MAX);
+                let after = usize::try_from(Version::number(*after)).unwrap_or(usize::MAX);
+                let named = versions.get(after..until);
+                Ok(named.ok_or(AmendmentConflict::BeyondStream)?.to_vec())
+            }
+            Amendment::EraseEvent { event, .. } | Amendment::ReplaceEvent { event, .. } => {
+                let position = self.by_id.get(event);
+                Ok(vec![position.ok_or(AmendmentConflict::Missing)?.get()])
+            }
+        }
+    }
+
+    fn amend(&mut self, amended: BTreeMap<u64, StoredEvent>) {
+        for (position, event) in amended {
+            let position = Position::new(position).expect("a position of the index");
+            let before = &mut self.events[index_of(position)];
+            self.index.amend(before, &event);
+            if let Some(stream) = event.stream() {
+                self.snapshots.remove(stream);
+            }
+            *before = event;
+        }
     }
 
     fn judge_ranges(&self, ranges: &[ProcessedRange]) -> Result<(), Conflict> {
@@ -204,6 +303,11 @@ impl MemoryLog {
             let place = AppendPlace { index, count };
             let version = self.index.insert(event, position);
             self.by_id.insert(event.id, position);
+            if let Some((stream, version)) = event.stream.as_ref().zip(version)
+                && is_amendment_record(&event.topic)
+            {
+                self.amended.insert(stream.clone(), version);
+            }
             let stored = StoredEvent::from_new(event, position, version, place, now);
             self.events.push(stored);
         }
@@ -361,7 +465,13 @@ impl MemoryLog {
         limit: usize,
     ) -> Result<Vec<StreamEntry>, RecordError> {
         let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
-        Ok(self.index.streams(prefix, after).take(limit).collect())
+        let named = self.index.streams(prefix, after).take(limit);
+        let entry = |(name, version): (Arc<str>, _)| StreamEntry {
+            is_deleted: self.deletion(&name).is_some(),
+            name,
+            version,
+        };
+        Ok(named.map(entry).collect())
     }
 
     /// Returns the topics of the log after the topic `after`.
@@ -397,7 +507,7 @@ impl MemoryLog {
         Ok(rest.filter(is_meant).take(limit).cloned().collect())
     }
 
-    /// Stores a snapshot.
+    /// Stores a snapshot, unless its stream was amended after the version of the snapshot.
     ///
     /// # Errors
     ///
@@ -408,6 +518,9 @@ impl MemoryLog {
         limits: &Limits,
     ) -> Result<(), RecordError> {
         snapshot.check(limits)?;
+        if self.amended.get(&snapshot.stream) > Some(&snapshot.version) {
+            return Ok(());
+        }
         let kept = self.snapshots.entry(snapshot.stream.clone()).or_default();
         kept.insert(snapshot.version, snapshot);
         if kept.len() > SNAPSHOTS_PER_STREAM_MAX {
