@@ -4,8 +4,13 @@
 //! encodes its content and decodes it again as a check. When an event is read, its topic identifies
 //! its type. The modules are listed in dependency order: each uses only those above it.
 
+mod codec_error;
+mod custom_codec;
 mod json_difference;
 mod topic_registry;
+
+#[cfg(feature = "msgpack")]
+mod message_pack;
 
 mod codec;
 
@@ -17,9 +22,16 @@ mod mapper;
 mod event_reader;
 
 pub use self::any_event::{Addressed, AnyEvent};
-pub use self::codec::{Codec, CodecError};
+pub use self::codec::{CODEC_NAME_SIZE_MAX, Codec, ProgramCodec};
+pub use self::codec_error::CodecError;
+pub use self::custom_codec::{ContentReader, CustomCodec};
 pub use self::error::{MappingError, StoredEventPlace};
 pub(crate) use self::event_reader::EventReader;
 pub(crate) use self::json_difference::{Arrays, canonical_json, check_round_trip, json_difference};
 pub use self::mapper::{Envelope, Mapper};
+#[cfg(feature = "msgpack")]
+pub use self::message_pack::message_pack_as_json;
 pub use self::topic_registry::{RegistryError, STREAM_TYPE_SIZE_MAX, TopicRegistry};
+
+/// Serde without the types of its formats and values, for codecs of the program.
+pub use erased_serde;

@@ -93,7 +93,7 @@ impl Application {
             ids: Arc::clone(&self.core.ids),
             cache_size: self.core.cache.size(),
             retries: self.core.retries,
-            mapper: self.core.mapper,
+            mapper: self.core.mapper.clone(),
             registry: Arc::clone(&self.core.registry),
             declared: DeclaredTypes::clone(&self.core.declared),
             registered: Ok(()),
@@ -152,9 +152,16 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Encodes events with this codec; JSON by default. Events written with any codec can be read.
+    /// Encodes events with this codec; JSON by default. A log can mix codecs: events that this or a
+    /// built-in codec wrote can be read.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.mapper = Mapper::new(codec);
+        self.mapper = self.mapper.writing(codec);
+        self
+    }
+
+    /// Also reads events that this codec of the program wrote.
+    pub fn reads_codec(mut self, codec: Codec) -> Self {
+        self.mapper = self.mapper.reading(codec);
         self
     }
 

@@ -65,7 +65,7 @@ pub trait Aggregates: Model + Clone {
     type Drafts;
 
     /// Returns drafts of these states, which apply events as this mapper reads them.
-    fn drafts(&self, state: &Self::State, mapper: Mapper) -> Self::Drafts;
+    fn drafts(&self, state: &Self::State, mapper: &Mapper) -> Self::Drafts;
 
     /// Adds the events that were recorded on drafts, each addressed to the stream of its aggregate.
     fn recorded(drafts: Self::Drafts, events: &mut Vec<AnyEvent>);
@@ -74,12 +74,12 @@ pub trait Aggregates: Model + Clone {
 impl<A: Aggregate> Aggregates for Id<A> {
     type Drafts = Draft<A>;
 
-    fn drafts(&self, state: &A, mapper: Mapper) -> Draft<A> {
+    fn drafts(&self, state: &A, mapper: &Mapper) -> Draft<A> {
         Draft {
             id: self.clone(),
             state: state.clone(),
             events: Vec::new(),
-            mapper,
+            mapper: mapper.clone(),
         }
     }
 
@@ -91,7 +91,7 @@ impl<A: Aggregate> Aggregates for Id<A> {
 impl<T: Aggregates> Aggregates for Vec<T> {
     type Drafts = Vec<T::Drafts>;
 
-    fn drafts(&self, states: &Vec<T::State>, mapper: Mapper) -> Vec<T::Drafts> {
+    fn drafts(&self, states: &Vec<T::State>, mapper: &Mapper) -> Vec<T::Drafts> {
         let drafts = self.iter().zip(states);
         drafts.map(|(id, state)| id.drafts(state, mapper)).collect()
     }
@@ -108,7 +108,7 @@ macro_rules! tuples_of_aggregates {
         impl<$($name: Aggregates),+> Aggregates for ($($name,)+) {
             type Drafts = ($($name::Drafts,)+);
 
-            fn drafts(&self, state: &Self::State, mapper: Mapper) -> Self::Drafts {
+            fn drafts(&self, state: &Self::State, mapper: &Mapper) -> Self::Drafts {
                 ($(self.$index.drafts(&state.$index, mapper),)+)
             }
 
@@ -192,7 +192,7 @@ impl Application {
     {
         let drafted = ids.clone();
         let fault = check_once_each(&ids).err();
-        let mapper = *self.mapper();
+        let mapper = self.mapper();
         let mut decide = self.decide(ids, move |states: &I::State| {
             let mut drafts = drafted.drafts(states, mapper);
             let mut others = Vec::new();

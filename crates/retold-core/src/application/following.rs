@@ -80,7 +80,7 @@ impl Application {
                 lanes: Lanes::default(),
                 turns: Turns::default(),
                 bus: Bus::default(),
-                mapper: self.core.mapper,
+                mapper: self.core.mapper.clone(),
                 registry: Arc::clone(&self.core.registry),
                 reports: Reports::default(),
                 topics: Arc::clone(&self.core.topics),

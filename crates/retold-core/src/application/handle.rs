@@ -200,7 +200,7 @@ impl Application {
     /// Subscribes to the commits made through this handle and its clones, from now on and within
     /// this process.
     pub fn commits(&self) -> Commits {
-        self.core.bus.subscribe(self.core.mapper)
+        self.core.bus.subscribe(self.core.mapper.clone())
     }
 
     /// Sends an append until its outcome is known: it is sent again while the recorder reports that

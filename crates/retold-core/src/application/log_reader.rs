@@ -18,7 +18,7 @@ impl Application {
     pub fn log(&self) -> LogReader {
         LogReader {
             recorder: Arc::clone(self.recorder()),
-            mapper: *self.mapper(),
+            mapper: self.mapper().clone(),
             registry: Arc::clone(&self.core.registry),
             watches: Arc::clone(&self.core.typed_watches),
         }
@@ -113,7 +113,7 @@ impl LogReader {
     /// event of an unknown topic, unless it [skips them](Selection::skips_unknown_events): it may
     /// be an event of `E` under another name.
     pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
-        let (mapper, registry) = (self.mapper, Arc::clone(&self.registry));
+        let (mapper, registry) = (self.mapper.clone(), Arc::clone(&self.registry));
         let decode = move |stored: &StoredEvent| {
             if E::index_of_topic(stored.topic()).is_none() {
                 return Err(unknown_topic(&registry, stored).into());

@@ -140,7 +140,7 @@ impl Commits {
         Committed {
             append,
             positions,
-            mapper: self.mapper,
+            mapper: self.mapper.clone(),
         }
     }
 }

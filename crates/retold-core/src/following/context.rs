@@ -118,8 +118,8 @@ impl Context {
 
     /// Returns the mapper that decodes events of the follower's application and of those it
     /// follows.
-    pub(crate) fn mapper(&self) -> Mapper {
-        *self.application.mapper()
+    pub(crate) fn mapper(&self) -> &Mapper {
+        self.application.mapper()
     }
 
     /// Returns the event that is processed, as it is stored.

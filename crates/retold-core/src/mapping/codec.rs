@@ -1,30 +1,51 @@
 //! Codecs: encode an event's content as bytes, and decode it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_path_to_error::{Segment, Track};
+use serde_path_to_error::Track;
 
+use super::codec_error::{CodecError, shown};
+use super::custom_codec::{self, CustomCodec};
 use super::json_difference::check_round_trip;
+#[cfg(feature = "msgpack")]
+use super::message_pack;
 use crate::domain::{Event, Finite};
-use crate::recording::Encoding;
+use crate::recording::{Encoding, Invalid};
 
 /// The encoding of an event's content as bytes. Its name is stored with every event, so that one
 /// log can mix codecs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub enum Codec {
     /// JSON (RFC 8259), without white space, fields in the order of their declaration. It cannot
     /// represent floats that are not finite: encoding an event that contains one is an error.
     #[default]
     Json,
+    /// [MessagePack](https://msgpack.org), fields as maps with their names, so that fields can be
+    /// added and removed as in JSON. Types that serde writes in a compact form where no person
+    /// reads it, such as uuids, are binary. Requires the feature `msgpack`.
+    #[cfg(feature = "msgpack")]
+    MessagePack,
+    /// A codec of the program, checked by [`Codec::custom`].
+    Custom(ProgramCodec),
 }
+
+/// A codec of the program whose name was checked; see [`Codec::custom`].
+#[derive(Clone, Copy)]
+pub struct ProgramCodec(&'static dyn CustomCodec);
 
 /// Size of the buffer that each thread keeps for writing payloads, in bytes; a larger buffer is
 /// freed.
 const BUFFER_SIZE_KEPT: usize = 64 * 1024;
+
+/// Maximum size of the name of a codec, in bytes.
+pub const CODEC_NAME_SIZE_MAX: usize = 32;
+
+const JSON: &str = "json";
+const MESSAGE_PACK: &str = "msgpack";
 
 thread_local! {
     /// Payloads are written into it and copied out, so that each payload takes exactly its own
@@ -33,19 +54,65 @@ thread_local! {
 }
 
 impl Codec {
-    /// Returns the codec with this name; `None` if this version does not know it.
+    /// Returns the built-in codec with this name; `None` if this version, with the features that it
+    /// was built with, has none.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
-            "json" => Some(Self::Json),
+            JSON => Some(Self::Json),
+            #[cfg(feature = "msgpack")]
+            MESSAGE_PACK => Some(Self::MessagePack),
             _ => None,
         }
     }
 
+    /// Returns a codec of the program.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if its name is that of a built-in codec or is not a valid one: 1 to
+    /// [`CODEC_NAME_SIZE_MAX`] lower-case letters, digits, `-` and `_` of ASCII.
+    pub fn custom(codec: &'static dyn CustomCodec) -> Result<Self, Invalid> {
+        let name = codec.name();
+        let is_valid = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        if !(1..=CODEC_NAME_SIZE_MAX).contains(&name.len()) || !name.bytes().all(is_valid) {
+            return Err(Invalid::new(format!(
+                "the name of a codec has 1 to {CODEC_NAME_SIZE_MAX} lower-case letters, digits, \
+                 `-` and `_`, not {name:?}"
+            )));
+        }
+        if matches!(name, JSON | MESSAGE_PACK) {
+            return Err(Invalid::new(format!(
+                "the codec {name:?} is built in; give yours another name, which is stored with \
+                 every event"
+            )));
+        }
+        Ok(Self::Custom(ProgramCodec(codec)))
+    }
+
+    /// Returns the name that is stored with every event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => JSON,
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => MESSAGE_PACK,
+            Self::Custom(ProgramCodec(codec)) => codec.name(),
+        }
+    }
+
+    fn is_built_in(self) -> bool {
+        !matches!(self, Self::Custom(_))
+    }
+
     /// Returns the encoding of a payload that this codec wrote and that is neither compressed nor
     /// encrypted.
-    pub const fn encoding(self) -> Encoding {
+    pub fn encoding(self) -> Encoding {
         match self {
             Self::Json => Encoding::JSON,
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => Encoding::MESSAGE_PACK,
+            Self::Custom(ProgramCodec(codec)) => {
+                Encoding::parse(codec.name()).expect("the name was checked")
+            }
         }
     }
 
@@ -82,6 +149,11 @@ impl Codec {
                 deserializer.end().map_err(CodecError::new)?;
                 Ok(event)
             }
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => message_pack::decode(type_index, payload),
+            Self::Custom(ProgramCodec(codec)) => {
+                custom_codec::decode(codec, type_index, payload).map_err(CodecError::from_box)
+            }
         }
     }
 
@@ -109,7 +181,14 @@ impl Codec {
         }
         let mut buffer = BUFFER.take();
         let checked = match self.write(&read_back, &mut buffer) {
-            Ok(()) => self.check_round_trip::<E>(type_index, &payload, &buffer),
+            Ok(()) if *buffer == *payload && self.is_built_in() => Ok(()),
+            Ok(()) if self == Self::Json => {
+                self.check_as_written::<E>(type_index, &payload, &buffer)
+            }
+            Ok(()) => {
+                let pair = (event, &read_back);
+                self.check_as_json(type_index, pair, [&payload, &buffer])
+            }
             Err(error) => Err(cannot_be_written(&error)),
         };
         give_back(buffer);
@@ -128,28 +207,95 @@ impl Codec {
                     .serialize_payload(Finite::new(&mut serializer))
                     .map_err(|error| CodecError::at(path_written(event), error))
             }
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => message_pack::write(event, buffer),
+            Self::Custom(ProgramCodec(codec)) => {
+                custom_codec::write(codec, event, buffer).map_err(CodecError::from_box)
+            }
         }
     }
 
-    /// Checks that a payload is equivalent to `again`, the encoding of the event decoded from it.
-    fn check_round_trip<E: Event>(
+    /// Checks that a payload in JSON is equivalent to `again`, the encoding of the event decoded
+    /// from it.
+    fn check_as_written<E: Event>(
         self,
         type_index: usize,
         payload: &[u8],
         again: &[u8],
     ) -> Result<(), String> {
-        match self {
-            Self::Json => check_round_trip(payload, again, |payload| {
-                let event = self.decode::<E>(type_index, payload);
-                let event = event
-                    .map_err(|error| format!("it cannot be decoded a second time: {error}"))?;
-                let mut written = Vec::with_capacity(payload.len());
-                self.write(&event, &mut written)
-                    .map_err(|error| cannot_be_written(&error))?;
-                Ok(written)
-            }),
-        }
+        check_round_trip(payload, again, |payload| {
+            let event = self.decode::<E>(type_index, payload);
+            let event = event.map_err(|error| cannot_be_decoded(&error))?;
+            let mut written = Vec::with_capacity(payload.len());
+            self.write(&event, &mut written)
+                .map_err(|error| cannot_be_written(&error))?;
+            Ok(written)
+        })
     }
+
+    /// Checks that an event is equivalent to the one that was read back, by their content as JSON,
+    /// in which the order of a map does not count, and which shows where they differ. `payloads`
+    /// are their encodings. That these are equal proves nothing of a codec that leaves something
+    /// out both times.
+    fn check_as_json<E: Event>(
+        self,
+        type_index: usize,
+        (event, read_back): (&E, &E),
+        payloads: [&[u8]; 2],
+    ) -> Result<(), String> {
+        let json = |event: &E| {
+            let mut json = Vec::new();
+            let written = Self::Json.write(event, &mut json);
+            written
+                .map(|()| json)
+                .map_err(|error| cannot_be_written(&error))
+        };
+        let (first, second) = (json(event), json(read_back));
+        if payloads[0] == payloads[1] && first.is_err() && second.is_err() {
+            return Ok(());
+        }
+        let (first, second) = (first?, second?);
+        // The encoding of each text, so that each is read as its codec reads it.
+        let encodings = RefCell::new(HashMap::from([
+            (first.clone(), payloads[0].to_vec()),
+            (second.clone(), payloads[1].to_vec()),
+        ]));
+        check_round_trip(&first, &second, |text| {
+            let payload = encodings.borrow().get(text).cloned().unwrap_or_default();
+            let event = self.decode::<E>(type_index, &payload);
+            let event = event.map_err(|error| cannot_be_decoded(&error))?;
+            let (text, mut payload) = (json(&event)?, Vec::new());
+            self.write(&event, &mut payload)
+                .map_err(|error| cannot_be_written(&error))?;
+            encodings.borrow_mut().insert(text.clone(), payload);
+            Ok(text)
+        })
+    }
+}
+
+impl PartialEq for Codec {
+    /// Codecs are equal if the same name is stored for them.
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Codec {}
+
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for ProgramCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+fn cannot_be_decoded(error: &CodecError) -> String {
+    format!("it cannot be decoded a second time: {error}")
 }
 
 fn cannot_be_written(error: &CodecError) -> String {
@@ -179,23 +325,6 @@ fn path_read<E: Event>(type_index: usize, payload: &[u8]) -> String {
     shown(&track.path())
 }
 
-fn shown(path: &serde_path_to_error::Path) -> String {
-    let is_known = |it: &Segment| !matches!(it, Segment::Unknown);
-    let mut text = path.to_string();
-    if !path.iter().any(is_known) {
-        text.clear();
-    }
-    text
-}
-
-/// Returns the prefix of a message that names a place; empty for the whole.
-fn at(path: &str) -> String {
-    match path {
-        "" => String::new(),
-        path => format!("at `{path}`: "),
-    }
-}
-
 /// The reason why an event cannot be recorded.
 pub(super) enum RoundTripError {
     /// It cannot be encoded.
@@ -208,42 +337,3 @@ pub(super) enum RoundTripError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Fault(String);
-
-/// An error of a codec, or of the event's own serde implementation, about a payload.
-#[derive(Clone)]
-pub struct CodecError {
-    /// The path in the payload, for example `lines[2].price`; empty if it is unknown.
-    path: Arc<str>,
-    error: Arc<dyn std::error::Error + Send + Sync>,
-}
-
-impl CodecError {
-    fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::at(String::new(), error)
-    }
-
-    fn at(path: String, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self {
-            path: path.into(),
-            error: Arc::new(error),
-        }
-    }
-}
-
-impl fmt::Debug for CodecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.error, f)
-    }
-}
-
-impl fmt::Display for CodecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", at(&self.path), self.error)
-    }
-}
-
-impl std::error::Error for CodecError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
-    }
-}

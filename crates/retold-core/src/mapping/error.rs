@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::codec::CodecError;
+use super::codec_error::CodecError;
 use crate::recording::{EventId, Position, StoredEvent, Version};
 
 /// An event could not be encoded or decoded. Nothing was recorded.

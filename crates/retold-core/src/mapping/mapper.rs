@@ -1,8 +1,8 @@
 //! The mapper: converts an event into a recorder's input, and a recorder's output into an event.
 //!
-//! The order of the steps is defined only in this file. Writing: encode, compress, encrypt.
-//! Reading: decrypt, decompress, convert to the present revision, decode. At present an event is
-//! only encoded and decoded; the file marks the places of the other steps.
+//! Writing: encode, and read back. Reading: convert to the present revision, decode. Compression and
+//! encryption happen below, in a [layer](crate::protection) around the recorder, so that everything
+//! above the recorder sees payloads as a codec wrote them.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -13,12 +13,16 @@ use super::any_event::AnyEvent;
 use super::codec::{Codec, RoundTripError};
 use super::error::{MappingError, StoredEventPlace};
 use crate::domain::{Event, EventType, Tags, Timestamp};
+use crate::recording::limits::RESERVED_PREFIX;
 use crate::recording::{AppendPlace, EventId, NewEvent, Origin, Position, StoredEvent};
 
-/// Converts events for the recorder, and back. It has no state except its settings.
-#[derive(Clone, Copy, Debug, Default)]
+/// Converts events for the recorder, and back. It has no state except its settings. A clone is
+/// cheap.
+#[derive(Clone, Debug, Default)]
 pub struct Mapper {
     codec: Codec,
+    /// Codecs of the program that it reads besides `codec` and the built-in ones.
+    others: Option<Arc<[Codec]>>,
 }
 
 /// The data that is recorded with an event's content and does not come from its type.
@@ -51,9 +55,48 @@ impl Envelope {
 }
 
 impl Mapper {
-    /// Creates a mapper that writes with this codec. It reads what any codec wrote.
+    /// Creates a mapper that writes with this codec. It reads what this codec and the built-in ones
+    /// wrote. Events of the library are always written as JSON.
     pub const fn new(codec: Codec) -> Self {
-        Self { codec }
+        Self {
+            codec,
+            others: None,
+        }
+    }
+
+    /// Writes with this codec.
+    #[must_use]
+    pub fn writing(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Also reads what this codec of the program wrote.
+    #[must_use]
+    pub fn reading(mut self, codec: Codec) -> Self {
+        let others = self.others.iter().flat_map(|it| it.iter().copied());
+        self.others = Some(others.chain([codec]).collect());
+        self
+    }
+
+    /// Returns the codec for events of this type.
+    fn codec_for(&self, event_type: &EventType) -> Codec {
+        match self.codec {
+            Codec::Json => Codec::Json,
+            // Programs that do not know the codec also read these.
+            _ if event_type.topic.starts_with(RESERVED_PREFIX) => Codec::Json,
+            other => other,
+        }
+    }
+
+    /// Returns the codec of this name.
+    fn codec_named(&self, name: &str) -> Option<Codec> {
+        Codec::from_name(name).or_else(|| {
+            let others = self.others.iter().flat_map(|it| it.iter().copied());
+            std::iter::once(self.codec)
+                .chain(others)
+                .find(|it| it.name() == name)
+        })
     }
 
     /// Returns the event in the recorder's form, and the event that is decoded from it. Apply the
@@ -69,9 +112,10 @@ impl Mapper {
         envelope: Envelope,
     ) -> Result<(NewEvent, E), MappingError> {
         let event_type = event.event_type();
-        let encoded = self.codec.encode_and_decode(event);
+        let codec = self.codec_for(event_type);
+        let encoded = codec.encode_and_decode(event);
         let encoded = encoded.map_err(|error| refused(event_type, error))?;
-        Ok(self.seal(event_type, event.tags(), encoded, envelope))
+        Ok(seal(event_type, event.tags(), codec, encoded, envelope))
     }
 
     /// Like [`encode`](Self::encode), in the stream to which the event is addressed; if it is
@@ -89,10 +133,11 @@ impl Mapper {
             envelope.stream = Some(Arc::clone(stream));
         }
         let event_type = event.event_type();
-        let encoded = event.encode_and_decode(self.codec);
+        let codec = self.codec_for(event_type);
+        let encoded = event.encode_and_decode(codec);
         let encoded = encoded.map_err(|error| refused(event_type, error))?;
         let tags = encoded.1.tags();
-        Ok(self.seal(event_type, tags, encoded, envelope))
+        Ok(seal(event_type, tags, codec, encoded, envelope))
     }
 
     /// Returns the event as it will be read after it is recorded. When this codec records it, it is
@@ -102,35 +147,10 @@ impl Mapper {
     ///
     /// As [`encode`](Self::encode).
     pub(crate) fn read_back(&self, event: &AnyEvent) -> Result<AnyEvent, MappingError> {
-        let encoded = event.encode_and_decode(self.codec);
+        let encoded = event.encode_and_decode(self.codec_for(event.event_type()));
         encoded
             .map(|(_, read_back)| read_back)
             .map_err(|error| refused(event.event_type(), error))
-    }
-
-    /// The last steps of writing. Compression and encryption belong here, in this order, and are
-    /// noted in the encoding.
-    fn seal<E>(
-        &self,
-        event_type: &'static EventType,
-        tags: Tags,
-        (payload, read_back): (Bytes, E),
-        envelope: Envelope,
-    ) -> (NewEvent, E) {
-        // Built at once: passing it through the steps of a builder would copy it each time.
-        let new = NewEvent {
-            id: envelope.id,
-            stream: envelope.stream,
-            topic: event_type.topic.into(),
-            revision: event_type.revision,
-            tags,
-            time: envelope.time,
-            origin: envelope.origin,
-            metadata: envelope.metadata,
-            encoding: self.codec.encoding(),
-            payload: Some(payload),
-        };
-        (new, read_back)
     }
 
     /// Returns whether a stored event is an `E`, by its topic.
@@ -146,7 +166,7 @@ impl Mapper {
     /// way that this program cannot decode, has a newer revision, or is not the content of an `E`.
     pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, MappingError> {
         let index = E::index_of_topic(stored.topic()).ok_or_else(|| unknown_topic::<E>(stored))?;
-        let (codec, payload) = open(stored)?;
+        let (codec, payload) = self.open(stored)?;
         check_revision(stored, &E::TYPES[index])?;
         codec
             .decode(index, payload)
@@ -157,6 +177,30 @@ impl Mapper {
                 type_name: type_name::<E>(),
                 source,
             })
+    }
+
+    /// Returns the payload as its codec wrote it, and the codec.
+    fn open<'e>(&self, stored: &'e StoredEvent) -> Result<(Codec, &'e [u8]), MappingError> {
+        let payload = stored.payload().ok_or_else(|| MappingError::Erased {
+            place: stored.into(),
+            topic: stored.topic().into(),
+        })?;
+        let unknown = |what| MappingError::UnknownEncoding {
+            place: StoredEventPlace::from(stored),
+            topic: stored.topic().into(),
+            encoding: stored.encoding_text().into(),
+            what,
+        };
+        let encoding = stored.encoding().map_err(|_| unknown("form"))?;
+        if encoding.key_id().is_some() {
+            return Err(unknown("key"));
+        }
+        if encoding.compression().is_some() {
+            return Err(unknown("compression"));
+        }
+        let codec = self.codec_named(encoding.codec());
+        let codec = codec.ok_or_else(|| unknown("codec"))?;
+        Ok((codec, payload))
     }
 
     /// Decodes an event that was just recorded at this position as an `E`, without reading it from
@@ -180,6 +224,30 @@ impl Mapper {
     }
 }
 
+/// Joins the encoded content with its envelope.
+fn seal<E>(
+    event_type: &'static EventType,
+    tags: Tags,
+    codec: Codec,
+    (payload, read_back): (Bytes, E),
+    envelope: Envelope,
+) -> (NewEvent, E) {
+    // Built at once: passing it through the steps of a builder would copy it each time.
+    let new = NewEvent {
+        id: envelope.id,
+        stream: envelope.stream,
+        topic: event_type.topic.into(),
+        revision: event_type.revision,
+        tags,
+        time: envelope.time,
+        origin: envelope.origin,
+        metadata: envelope.metadata,
+        encoding: codec.encoding(),
+        payload: Some(payload),
+    };
+    (new, read_back)
+}
+
 fn refused(event_type: &EventType, error: RoundTripError) -> MappingError {
     let topic = event_type.topic;
     match error {
@@ -192,32 +260,8 @@ fn refused(event_type: &EventType, error: RoundTripError) -> MappingError {
     }
 }
 
-/// The first steps of reading: returns the payload as its codec wrote it. Decryption and
-/// decompression belong here, in this order.
-fn open(stored: &StoredEvent) -> Result<(Codec, &[u8]), MappingError> {
-    let payload = stored.payload().ok_or_else(|| MappingError::Erased {
-        place: stored.into(),
-        topic: stored.topic().into(),
-    })?;
-    let unknown = |what| MappingError::UnknownEncoding {
-        place: StoredEventPlace::from(stored),
-        topic: stored.topic().into(),
-        encoding: stored.encoding_text().into(),
-        what,
-    };
-    let encoding = stored.encoding().map_err(|_| unknown("form"))?;
-    if encoding.key_id().is_some() {
-        return Err(unknown("key"));
-    }
-    if encoding.compression().is_some() {
-        return Err(unknown("compression"));
-    }
-    let codec = Codec::from_name(encoding.codec()).ok_or_else(|| unknown("codec"))?;
-    Ok((codec, payload))
-}
-
 /// An older revision is read as the present one, by the defaults of its serde attributes. A
-/// conversion to the present shape belongs here, between [`open`] and the codec.
+/// conversion to the present shape belongs here, between [`Mapper::open`] and the codec.
 fn check_revision(stored: &StoredEvent, event_type: &EventType) -> Result<(), MappingError> {
     if stored.revision() > event_type.revision {
         return Err(MappingError::NewerRevision {
@@ -413,7 +457,7 @@ mod tests {
             &["trailing characters"],
         );
         for (encoding, what) in [
-            ("msgpack", "codec"),
+            ("cbor", "codec"),
             ("json+zstd", "compression"),
             ("json@k1", "key"),
             ("json+", "form"),

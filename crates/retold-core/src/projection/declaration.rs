@@ -183,7 +183,7 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
     pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
         let handlers = self.handlers_for(stored).iter();
         self.handling.at_once(&self.outline.upstream, stored, || {
-            let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, self.mapper));
+            let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, &self.mapper));
             handlers.try_for_each(|handled| handled)
         })
     }
@@ -203,7 +203,7 @@ impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
     ) -> Result<(), BoxError> {
         let handling = async {
             for handler in self.handlers_for(stored) {
-                handler.handle(target, stored, self.mapper).await?;
+                handler.handle(target, stored, &self.mapper).await?;
             }
             Ok(())
         };

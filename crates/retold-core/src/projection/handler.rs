@@ -54,7 +54,7 @@ type Act<K> = Box<
     dyn for<'a, 'b> Fn(
             &'a mut <K as ViewKind>::Target<'b>,
             &StoredEvent,
-            Mapper,
+            &Mapper,
         ) -> Result<(), BoxError>
         + Send
         + Sync,
@@ -79,7 +79,7 @@ impl<K: ViewKind> AtOnce<K> {
         &self,
         target: &mut K::Target<'_>,
         stored: &StoredEvent,
-        mapper: Mapper,
+        mapper: &Mapper,
     ) -> Result<(), BoxError> {
         // The view of a failed event is rolled back or was not touched, whether the handler
         // panicked or not.
@@ -132,7 +132,7 @@ trait AnyHandler<K: ViewKind>: Send + Sync {
         &'a self,
         view: &'a K::Target<'a>,
         stored: &'a StoredEvent,
-        mapper: Mapper,
+        mapper: &'a Mapper,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
 }
 
@@ -152,7 +152,7 @@ where
         &'a self,
         view: &'a K::Target<'a>,
         stored: &'a StoredEvent,
-        mapper: Mapper,
+        mapper: &'a Mapper,
     ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(async move {
             let logged = logged::<E>(stored, mapper)?;
@@ -176,7 +176,7 @@ impl<K: ViewKind> Awaited<K> {
         &'a self,
         target: &'a K::Target<'a>,
         stored: &'a StoredEvent,
-        mapper: Mapper,
+        mapper: &'a Mapper,
     ) -> Result<(), BoxError> {
         let mut handling = pin!(self.0.handle(target, stored, mapper));
         poll_fn(|context| {
@@ -187,7 +187,7 @@ impl<K: ViewKind> Awaited<K> {
     }
 }
 
-fn logged<E: Event>(stored: &StoredEvent, mapper: Mapper) -> Result<Logged<E>, BoxError> {
+fn logged<E: Event>(stored: &StoredEvent, mapper: &Mapper) -> Result<Logged<E>, BoxError> {
     Ok(Logged {
         event: mapper.decode::<E>(stored)?,
         stored: stored.clone(),

@@ -21,6 +21,11 @@ impl Encoding {
         text: Cow::Borrowed("json"),
     };
 
+    /// MessagePack, neither compressed nor encrypted.
+    pub const MESSAGE_PACK: Self = Self {
+        text: Cow::Borrowed("msgpack"),
+    };
+
     /// Parses the text of an encoding.
     ///
     /// # Errors

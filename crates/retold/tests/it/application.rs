@@ -2,6 +2,7 @@
 //! disk.
 
 mod bank;
+mod codecs;
 
 mod commands;
 mod races;

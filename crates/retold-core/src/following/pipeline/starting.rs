@@ -24,7 +24,7 @@ impl Pipeline {
             .register(self.application.registry())?;
         loop {
             let recorder = Arc::clone(self.application.recorder());
-            let mapper = *self.application.mapper();
+            let mapper = self.application.mapper().clone();
             self.record.read_on(&*recorder, &mapper).await?;
             if let Some(system) = &self.system {
                 self.record.check_system(self.application.name(), system)?;
