@@ -5,6 +5,8 @@ pub(crate) mod matches;
 pub(crate) mod processed_ranges;
 pub(crate) mod readers;
 
+pub(crate) mod event_row;
+
 pub(crate) mod page;
 
 pub(crate) mod snapshots;
