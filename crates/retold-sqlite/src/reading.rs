@@ -10,5 +10,6 @@ pub(crate) mod event_row;
 pub(crate) mod page;
 
 pub(crate) mod snapshots;
+pub(crate) mod streams;
 
 pub(crate) mod verify;

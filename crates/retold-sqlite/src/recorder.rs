@@ -8,15 +8,13 @@ use retold_core::recording::{
     PageEnd, RangeRead, RecordError, RecordedRange, Recorder, StoredEvent, StoredSnapshot,
     StreamEntry, StreamRead, Version,
 };
-use rusqlite::{Connection, params};
 
 use crate::birth::check_birth;
 use crate::error::before_commit;
 use crate::file::log::{Born, Log};
-use crate::file::seq::LogKey;
 use crate::file::{head, topics};
 use crate::reading::readers::Reader;
-use crate::reading::{processed_ranges, snapshots};
+use crate::reading::{processed_ranges, snapshots, streams};
 use crate::shared::Shared;
 use crate::transaction::Transaction;
 use crate::writing::writer::Writer;
@@ -127,41 +125,6 @@ impl SqliteRecorder {
     }
 }
 
-/// Returns a page of streams in the order of their names.
-fn streams(
-    conn: &Connection,
-    log: LogKey,
-    prefix: &str,
-    after: Option<&str>,
-    limit: usize,
-) -> rusqlite::Result<Vec<StreamEntry>> {
-    let mut select = conn.prepare_cached(
-        "SELECT name, key FROM stream
-         WHERE log = ?1 AND name >= ?2 AND (?3 IS NULL OR name > ?3) ORDER BY name",
-    )?;
-    // The greater of the two bounds is where the scan of the index begins.
-    let from = after.map_or(prefix, |after| after.max(prefix));
-    let mut rows = select.query(params![log.0, from, after])?;
-    let mut page = Vec::new();
-    while page.len() < limit
-        && let Some(row) = rows.next()?
-    {
-        let name: String = row.get(0)?;
-        if !name.starts_with(prefix) {
-            break;
-        }
-        if let Some(version) = Version::new(head::stream_version(conn, row.get(1)?)?) {
-            let name = name.into();
-            page.push(StreamEntry {
-                name,
-                version,
-                is_deleted: false,
-            });
-        }
-    }
-    Ok(page)
-}
-
 impl Recorder for SqliteRecorder {
     fn log_name(&self) -> &str {
         &self.log.name
@@ -179,9 +142,6 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let writer = self.writer()?;
             append.check(&self.limits())?;
-            if !append.amendments().is_empty() {
-                return Err(RecordError::invalid("this store does not amend events"));
-            }
             writer.append(self.log.clone(), append).await
         })
     }
@@ -222,7 +182,7 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             self.look(|reader, log| {
-                streams(&reader.conn, log.key, prefix, after, limit)
+                streams::list(&reader.conn, log.key, prefix, after, limit)
                     .map_err(|error| before_commit("reading the names of streams", error))
             })
         })

@@ -103,14 +103,16 @@ impl<'a> Transaction<'a> {
             return Ok(known);
         }
         let key = stream_key(self.conn, log, name)?;
-        let (version, last) = match key {
-            Some(key) => {
-                let (version, last) = head::checked_stream_end(self.conn, key)?;
-                (version, Some(last))
-            }
-            None => (0, None),
+        let end = match key {
+            Some(key) => Some(head::checked_stream_end(self.conn, key)?),
+            None => None,
         };
-        let stream = KnownStream { key, version, last };
+        let stream = KnownStream {
+            key,
+            version: end.map_or(0, |end| end.version),
+            last: end.map(|end| end.id),
+            is_deleted: end.is_some_and(|end| end.is_deleted),
+        };
         self.known.learn_stream(log, name, stream);
         Ok(stream)
     }

@@ -1,6 +1,8 @@
 //! Writing: appends are judged and recorded in groups, one transaction and one sync for each group.
 //! The modules are in order; each uses only those above it.
 
+pub(crate) mod amend;
+
 pub(crate) mod judge;
 pub(crate) mod record;
 

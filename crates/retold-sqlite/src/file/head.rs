@@ -1,7 +1,7 @@
 //! The ends of a log, of a stream, and of a follower's processed ranges. Each is one step in an
 //! index.
 
-use retold_core::recording::{Checkpoint, EventId, Head};
+use retold_core::recording::{Checkpoint, DELETED_TOPIC, EventId, Head};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
@@ -52,16 +52,22 @@ pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result
     .map(|version| version.map_or(0, unsigned))
 }
 
-/// Returns the version and id of a stream's last event, for an append to it, and checks that the
-/// event agrees with the index that names it.
+/// The last event of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamEnd {
+    pub(crate) version: u64,
+    pub(crate) id: EventId,
+    /// Whether it is the record of the stream's deletion.
+    pub(crate) is_deleted: bool,
+}
+
+/// Returns a stream's last event, for an append to it, and checks that the event agrees with the
+/// index that names it.
 ///
 /// # Errors
 ///
 /// Also if it does not agree.
-pub(crate) fn checked_stream_end(
-    conn: &Connection,
-    stream: i64,
-) -> rusqlite::Result<(u64, EventId)> {
+pub(crate) fn checked_stream_end(conn: &Connection, stream: i64) -> rusqlite::Result<StreamEnd> {
     let found: Option<(i64, Seq)> = conn
         .prepare_cached(
             "SELECT version, seq FROM event INDEXED BY event_stream WHERE stream = ?1
@@ -76,14 +82,22 @@ pub(crate) fn checked_stream_end(
         ));
     };
     let there = conn
-        .prepare_cached("SELECT stream, version, id FROM event NOT INDEXED WHERE seq = ?1")?
-        .query_row([seq], |row| {
+        .prepare_cached(
+            "SELECT stream, version, id,
+                 EXISTS (SELECT 1 FROM topic WHERE key = event.topic AND name = ?2)
+             FROM event NOT INDEXED WHERE seq = ?1",
+        )?
+        .query_row(params![seq, DELETED_TOPIC], |row| {
             let place = (row.get(0)?, row.get(1)?);
-            Ok((place, EventId::new(uuid(row, 2)?)))
+            Ok((place, EventId::new(uuid(row, 2)?), row.get(3)?))
         })
         .optional()?;
     match there {
-        Some((place, id)) if place == (Some(stream), Some(version)) => Ok((unsigned(version), id)),
+        Some((place, id, is_deleted)) if place == (Some(stream), Some(version)) => Ok(StreamEnd {
+            version: unsigned(version),
+            id,
+            is_deleted,
+        }),
         _ => Err(damaged(format!(
             "the index of streams names another event than it leads to, at position {}",
             seq::number(seq)

@@ -51,6 +51,8 @@ pub(crate) struct KnownStream {
     pub(crate) version: u64,
     /// Id of its last event.
     pub(crate) last: Option<EventId>,
+    /// Whether its last event is the record of its deletion.
+    pub(crate) is_deleted: bool,
 }
 
 /// The kind of a name.
@@ -122,6 +124,13 @@ impl Known {
             Label::Tag => &log.tags,
         };
         keys.get(name).copied()
+    }
+
+    /// Forgets a tag that no event has any more.
+    pub(crate) fn forget_tag(&mut self, log: LogKey, name: &str) {
+        if self.log_mut(log).tags.remove(name).is_some() {
+            self.names -= 1;
+        }
     }
 
     pub(crate) fn learn_label(&mut self, log: LogKey, label: Label, name: &str, key: i64) {

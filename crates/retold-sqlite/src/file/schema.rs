@@ -1,5 +1,5 @@
 //! The schema and its version: how a file is identified as a Retold store, and how a new one is
-//! created.
+//! created and one of the version before is converted.
 //!
 //! `application_id` identifies the program (as in SQLite's `magic.txt`), `user_version` the version
 //! of [`schema.sql`](self). Both are set in the transaction that creates the tables, so that a file
@@ -16,7 +16,16 @@ use crate::error::{before_commit, damaged};
 /// "Rtld": identifies the program in a header field that SQLite provides for it.
 const APPLICATION_ID: i32 = 0x5274_6c64;
 /// Version of the tables that this crate reads and writes.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
+/// The version before, which is converted when a file is opened for writing, and read as it is.
+const VERSION_BEFORE: i32 = 3;
+/// The parts that a file of [`VERSION_BEFORE`] has in another form or not at all.
+const CHANGED_PARTS: [&str; 4] = [
+    "amending",
+    "event_never_changes",
+    "event_tag_is_never_deleted",
+    "tag_is_never_deleted",
+];
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -25,6 +34,8 @@ const SCHEMA: &str = include_str!("schema.sql");
 pub(crate) enum FileKind {
     /// A store of this version.
     Store,
+    /// A store of the version before.
+    OlderStore,
     /// An empty database.
     Empty,
 }
@@ -39,6 +50,7 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<FileKind, Reco
     let path = path.display();
     match found {
         (APPLICATION_ID, VERSION, _) => Ok(FileKind::Store),
+        (APPLICATION_ID, VERSION_BEFORE, _) => Ok(FileKind::OlderStore),
         (APPLICATION_ID, newer, _) if newer > VERSION => Err(RecordError::invalid(format!(
             "{path} was made by a newer version of Retold (its schema is {newer}, this version \
              knows {VERSION}); update this program"
@@ -60,16 +72,19 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<FileKind, Reco
     }
 }
 
-/// Creates a store in an empty file, unless another process did so in the meantime.
+/// Makes a file a store of this version: creates the tables in an empty file, and converts a store
+/// of the version before. Does nothing if another process did so in the meantime.
 ///
 /// # Errors
 ///
 /// As [`recognise`]; the file is then unchanged.
-pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> {
+pub(crate) fn make(conn: &Connection, path: &Path) -> Result<(), RecordError> {
     let failed = |error| before_commit(&format!("creating {}", path.display()), error);
     conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let made = recognise(conn, path).and_then(|kind| match kind {
         FileKind::Store => Ok(()),
+        FileKind::OlderStore => convert(conn)
+            .map_err(|error| before_commit(&format!("converting {}", path.display()), error)),
         FileKind::Empty => conn
             .execute_batch(SCHEMA)
             .and_then(|()| conn.pragma_update(None, "application_id", APPLICATION_ID))
@@ -81,6 +96,21 @@ pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> 
         conn.execute_batch("ROLLBACK").map_err(failed)?;
     }
     made
+}
+
+/// Converts a store of the version before in an open transaction. Its data stays as it is: the
+/// triggers begin to permit amendments.
+fn convert(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("DROP TABLE IF EXISTS erasing")?;
+    let fresh = Connection::open_in_memory()?;
+    fresh.execute_batch(SCHEMA)?;
+    for name in CHANGED_PARTS {
+        conn.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
+        let select = "SELECT sql FROM sqlite_schema WHERE name = ?1";
+        let sql: String = fresh.query_row(select, [name], |row| row.get(0))?;
+        conn.execute_batch(&sql)?;
+    }
+    conn.pragma_update(None, "user_version", VERSION)
 }
 
 /// A table, index or trigger: its kind, its name, and the SQL that created it, with whitespace
@@ -132,7 +162,10 @@ impl From<&Difference> for Corrupt {
 /// not guarded, without an index reads are slow or fail. Additions by other programs are ignored.
 pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Difference>> {
     let there = parts(conn)?;
-    let differences = expected_parts()?.iter().filter_map(|(kind, name, sql)| {
+    let is_older = version(conn)? == VERSION_BEFORE;
+    let expected = expected_parts()?.iter();
+    let expected = expected.filter(|it| !is_older || !CHANGED_PARTS.contains(&it.1.as_str()));
+    let differences = expected.filter_map(|(kind, name, sql)| {
         let mut there = there.iter();
         let found = there.find(|it| it.0 == *kind && it.1 == *name);
         let is_missing = match found {
@@ -172,16 +205,40 @@ pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<Vec<Differe
     Err(Corrupt::new(path.display().to_string(), what).into())
 }
 
-/// Checks in a transaction that the file still has the schema version with which it was opened: a
-/// program of another version may have converted it since.
+/// Whether the file has the table that permits amendments; one of the version before has not.
+pub(crate) fn has_amendments(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'amending')")?
+        .query_row([], |row| row.get(0))
+}
+
+fn version(conn: &Connection) -> rusqlite::Result<i32> {
+    conn.prepare_cached("PRAGMA user_version")?
+        .query_row([], |row| row.get(0))
+}
+
+/// Checks in a transaction that writes that the file still has the schema version with which it was
+/// opened: a program of another version may have converted it since.
 ///
 /// # Errors
 ///
 /// Also if the version has changed.
 pub(crate) fn check_version(conn: &Connection) -> rusqlite::Result<()> {
-    let found: i32 = conn
-        .prepare_cached("PRAGMA user_version")?
-        .query_row([], |row| row.get(0))?;
+    check_is_version(version(conn)?)
+}
+
+/// Checks in a transaction that reads that the file has a schema version that can be read.
+///
+/// # Errors
+///
+/// Also if it has not.
+pub(crate) fn check_readable_version(conn: &Connection) -> rusqlite::Result<()> {
+    match version(conn)? {
+        VERSION_BEFORE => Ok(()),
+        found => check_is_version(found),
+    }
+}
+
+fn check_is_version(found: i32) -> rusqlite::Result<()> {
     if found == VERSION {
         return Ok(());
     }
@@ -255,7 +312,7 @@ mod tests {
                 rusqlite::hooks::AuthAction::Pragma { .. }
             ));
             if statements == 2 {
-                create(&other, &there).unwrap();
+                make(&other, &there).unwrap();
             }
             Authorization::Allow
         }))
@@ -267,7 +324,7 @@ mod tests {
     /// A hash of the schema, which existing files depend on. A change requires a new [`VERSION`],
     /// with a conversion and a test that opens a file of the old version.
     #[test]
-    fn the_schema_of_version_3_is_stable() {
+    fn the_schema_of_version_4_is_stable() {
         let statements: Vec<_> = SCHEMA
             .lines()
             .map(|line| line.split("--").next().unwrap_or(line).trim())
@@ -279,6 +336,6 @@ mod tests {
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
             });
-        assert_eq!((VERSION, hash), (3, 0xc348_fbf7_eedc_a58b), "{hash:#x}");
+        assert_eq!((VERSION, hash), (4, 0x2809_6874_91d5_0bbd), "{hash:#x}");
     }
 }

@@ -1,4 +1,4 @@
--- The tables of a Retold store, version 3. Existing files depend on them: a change requires a new
+-- The tables of a Retold store, version 4. Existing files depend on them: a change requires a new
 -- version, with a conversion of the old one.
 --
 -- Append-only data is stored in the order in which it is written, so that an append touches as few
@@ -36,7 +36,9 @@ CREATE TABLE tag (
 -- The events. `append_number` counts the appends of the log; `tags` is the event's own list, where
 -- each tag is a length of one byte and its text; a payload that is NULL was erased. Times are
 -- microseconds since 1970. The checksums are those of checksum.rs in the core and are verified at
--- every read: one of the payload, inverted if that was erased, and one of everything else.
+-- every read: one of the payload, inverted if that was erased, and one of everything else. Since
+-- version 4 an erased payload has the checksum -1, the inverted one of no payload, so that nothing
+-- of its content is left.
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL,
@@ -122,10 +124,10 @@ CREATE TABLE lease (
     ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The only way to erase: while a log is listed here, payloads of its events may become NULL, with
--- their checksums inverted (`~`), and nothing else may change. Erasing inserts the log here and
--- deletes it in one transaction.
-CREATE TABLE erasing (
+-- The only way to amend events: while a log is listed here, its events may be erased or replaced,
+-- within the limits of the triggers below. The transaction of an append with amendments lists the
+-- log here and removes it again, so this table is empty in every committed state.
+CREATE TABLE amending (
     log INTEGER PRIMARY KEY
 ) STRICT;
 
@@ -137,19 +139,26 @@ WHEN EXISTS (SELECT 1 FROM event WHERE seq = new.seq)
 BEGIN
     SELECT RAISE(ROLLBACK, 'retold: a recorded event is never replaced');
 END;
+-- Position, id, place, stream, version, times and origin never change. An erased event loses its
+-- payload, and perhaps its tags and its metadata. A replaced event keeps its metadata. The record
+-- of an amendment is never amended, and no event becomes one.
 CREATE TRIGGER event_never_changes BEFORE UPDATE ON event
 WHEN NOT (
-    EXISTS (SELECT 1 FROM erasing WHERE log = old.seq >> 40)
-    AND new.payload IS NULL
-    AND new.payload_checksum = CASE WHEN old.payload IS NULL
-        THEN old.payload_checksum ELSE ~old.payload_checksum END
-    AND (new.seq, new.id, new.append_number, new.place_index, new.place_count, new.topic)
-        = (old.seq, old.id, old.append_number, old.place_index, old.place_count, old.topic)
+    EXISTS (SELECT 1 FROM amending WHERE log = old.seq >> 40)
+    AND (new.seq, new.id, new.append_number, new.place_index, new.place_count)
+        = (old.seq, old.id, old.append_number, old.place_index, old.place_count)
     AND new.stream IS old.stream AND new.version IS old.version
-    AND (new.revision, new.time, new.recorded_at, new.encoding, new.origin, new.tags,
-            new.metadata, new.checksum)
-        = (old.revision, old.time, old.recorded_at, old.encoding, old.origin, old.tags,
-            old.metadata, old.checksum)
+    AND (new.time, new.recorded_at, new.origin) = (old.time, old.recorded_at, old.origin)
+    AND NOT EXISTS (
+        SELECT 1 FROM topic WHERE key IN (old.topic, new.topic) AND name IN
+            ('retold.erased', 'retold.amended', 'retold.deleted', 'retold.reopened')
+    )
+    AND CASE WHEN new.payload IS NULL
+        THEN (new.topic, new.revision, new.encoding) = (old.topic, old.revision, old.encoding)
+            AND new.payload_checksum = -1
+            AND new.tags IN (old.tags, x'') AND new.metadata IN (old.metadata, x'')
+        ELSE old.payload IS NOT NULL AND new.metadata = old.metadata
+        END
 )
 BEGIN
     SELECT RAISE(ABORT, 'retold: a recorded event never changes');
@@ -163,6 +172,7 @@ BEGIN
     SELECT RAISE(ABORT, 'retold: the tags of a recorded event never change');
 END;
 CREATE TRIGGER event_tag_is_never_deleted BEFORE DELETE ON event_tag
+WHEN NOT EXISTS (SELECT 1 FROM amending WHERE log = old.seq >> 40)
 BEGIN
     SELECT RAISE(ABORT, 'retold: the tags of a recorded event are never deleted');
 END;
@@ -216,7 +226,10 @@ CREATE TRIGGER tag_never_changes BEFORE UPDATE ON tag
 BEGIN
     SELECT RAISE(ABORT, 'retold: a recorded tag never changes');
 END;
+-- The last event that had it lost it by an amendment.
 CREATE TRIGGER tag_is_never_deleted BEFORE DELETE ON tag
+WHEN NOT EXISTS (SELECT 1 FROM amending WHERE log = old.log)
+    OR EXISTS (SELECT 1 FROM event_tag WHERE tag = old.key)
 BEGIN
     SELECT RAISE(ABORT, 'retold: a recorded tag is never deleted');
 END;

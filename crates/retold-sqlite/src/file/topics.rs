@@ -9,10 +9,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use retold_core::recording::{AMENDED_TOPIC, DELETED_TOPIC, ERASED_TOPIC, REOPENED_TOPIC};
 use rusqlite::{Connection, params};
 
 use super::schema;
 use super::seq::LogKey;
+
+/// The topics of the records of amendments.
+pub(crate) const RECORD_TOPICS: [&str; 4] =
+    [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC];
 
 /// Topics cached by a reading connection; a power of two.
 const TOPICS_KEPT: usize = 1 << 10;
@@ -69,7 +74,7 @@ impl Topics {
             .prepare_cached("PRAGMA schema_version")?
             .query_row([], |row| row.get(0))?;
         if version != self.schema_version {
-            schema::check_version(conn)?;
+            schema::check_readable_version(conn)?;
             self.kept.clear();
             self.counts = Counts::default();
             self.schema_version = version;

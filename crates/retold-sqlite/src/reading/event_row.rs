@@ -64,8 +64,35 @@ pub(super) fn event_at(
     let mut rows = by_seq.query([seq]).map_err(failed)?;
     match rows.next().map_err(failed)? {
         Some(row) => stored_event(conn, topics, born.id, row),
-        None => Err(Corrupt::new(place_of(seq), "an index names it, but it is missing").into()),
+        None => Err(missing(seq)),
     }
+}
+
+/// An event, and what only its row has: the number of its append.
+#[derive(Debug)]
+pub(crate) struct EventRow {
+    pub(crate) event: StoredEvent,
+    pub(crate) append_number: i64,
+}
+
+/// Returns, for the writer, the row of the event at a place that an index names.
+pub(crate) fn row_at(
+    conn: &Connection,
+    topics: &mut Topics,
+    born: Born,
+    seq: Seq,
+) -> Result<EventRow, RecordError> {
+    let failed = |error| before_commit(&place_of(seq), error);
+    let mut by_seq = conn.prepare_cached(BY_SEQ).map_err(failed)?;
+    let mut rows = by_seq.query([seq]).map_err(failed)?;
+    match rows.next().map_err(failed)? {
+        Some(row) => event_row(conn, topics, born.id, row),
+        None => Err(missing(seq)),
+    }
+}
+
+fn missing(seq: Seq) -> RecordError {
+    Corrupt::new(place_of(seq), "an index names it, but it is missing").into()
 }
 
 /// Returns the event of a row, after checking it against its checksums.
@@ -75,6 +102,15 @@ pub(super) fn stored_event(
     log: LogId,
     row: &Row<'_>,
 ) -> Result<StoredEvent, RecordError> {
+    event_row(conn, topics, log, row).map(|row| row.event)
+}
+
+fn event_row(
+    conn: &Connection,
+    topics: &mut Topics,
+    log: LogId,
+    row: &Row<'_>,
+) -> Result<EventRow, RecordError> {
     let seq: Seq = row
         .get(0)
         .map_err(|error| before_commit("reading events", error))?;
@@ -110,11 +146,14 @@ pub(super) fn stored_event(
         payload: column(14)?.as_blob_or_null().map_err(mismatch)?,
     };
     let event = StoredEvent::from_parts(&parts)?;
-    let stored = Checksum {
+    let checksum = Checksum {
         payload: row.get::<_, i64>(16).map_err(failed)?.cast_unsigned(),
         event: row.get::<_, i64>(17).map_err(failed)?.cast_unsigned(),
     };
-    checksum::check(log, &event, row.get(15).map_err(failed)?, stored)?;
-    Ok(event)
+    let append_number = row.get(15).map_err(failed)?;
+    checksum::check(log, &event, append_number, checksum)?;
+    Ok(EventRow {
+        event,
+        append_number,
+    })
 }
-

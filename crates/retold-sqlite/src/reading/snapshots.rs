@@ -9,14 +9,45 @@ use crate::error::before_commit;
 use crate::file::head::uuid;
 use crate::file::log::Born;
 use crate::file::seq::LogKey;
+use crate::file::topics::RECORD_TOPICS;
+
+/// Returns whether the record of an amendment of a stream has a higher version than this: a state of
+/// this version may have content of events that were amended.
+fn is_outdated(
+    conn: &Connection,
+    log: LogKey,
+    stream: &str,
+    version: Version,
+) -> rusqlite::Result<bool> {
+    let version = i64::try_from(version.get()).unwrap_or(i64::MAX);
+    let [erased, amended, deleted, reopened] = RECORD_TOPICS;
+    let found = conn
+        .prepare_cached(OUTDATED)?
+        .query_row(
+            params![log.0, stream, version, erased, amended, deleted, reopened],
+            |_| Ok(()),
+        )
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// The tables are joined in this order: a snapshot has few later events.
+const OUTDATED: &str = "SELECT 1 FROM stream
+    CROSS JOIN event INDEXED BY event_stream ON event.stream = stream.key AND event.version > ?3
+    CROSS JOIN topic ON topic.key = event.topic
+    WHERE stream.log = ?1 AND stream.name = ?2 AND topic.name IN (?4, ?5, ?6, ?7) LIMIT 1";
 
 /// Stores a snapshot, replacing one of the same version; drops the lowest if there are too many.
+/// Stores nothing if the stream was amended since.
 pub(crate) fn put(
     conn: &Connection,
     born: Born,
     snapshot: &StoredSnapshot,
 ) -> rusqlite::Result<()> {
     let log = born.key;
+    if is_outdated(conn, log, &snapshot.stream, snapshot.version)? {
+        return Ok(());
+    }
     conn.prepare_cached(
         "INSERT OR REPLACE INTO snapshot
              (log, stream, version, state_type, revision, time, encoding, payload, checksum)
@@ -103,6 +134,14 @@ pub(crate) fn verify(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::R
         };
         let stream: String = row.get(2)?;
         let version = Version::new(u64::from_be_bytes(row.get(3)?));
+        if let Some(version) = version
+            && is_outdated(conn, born.key, &stream, version)?
+        {
+            found.push(Corrupt::new(
+                format!("snapshot of {stream}"),
+                "it is older than the last amendment of its stream, which should have dropped it",
+            ));
+        }
         match newest(conn, born, &stream, version) {
             Ok(Some(snapshot)) if Some(snapshot.version) == version => {}
             Err(RecordError::Corrupt(corrupt)) => found.push(corrupt),
@@ -120,4 +159,15 @@ pub(crate) fn drop_all(conn: &Connection, log: LogKey, stream: &str) -> rusqlite
     conn.prepare_cached("DELETE FROM snapshot WHERE log = ?1 AND stream = ?2")?
         .execute(params![log.0, stream])
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::schema::check_plan;
+
+    #[test]
+    fn later_amendments_are_found_by_index() {
+        check_plan(OUTDATED);
+    }
 }

@@ -13,8 +13,8 @@ use super::readers::Reader;
 use super::snapshots;
 use crate::error::before_commit;
 use crate::file::head::unsigned;
-use crate::file::seq;
 use crate::file::seq::{LogKey, Seq};
+use crate::file::{schema, seq};
 
 /// Queries for rows that contradict others. The first column is the place, the second the problem.
 const CONTRADICTIONS: &[(&str, &str)] = &[
@@ -47,8 +47,13 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
         "streams against events",
     ),
     (
+        // The last event of a topic may have got another one by an amendment.
         "SELECT 'topic ' || name, 'it has no events' FROM topic
-         WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.topic = topic.key)",
+         WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.topic = topic.key)
+             AND NOT EXISTS (
+                 SELECT 1 FROM topic AS amended JOIN event ON event.topic = amended.key
+                 WHERE amended.log = topic.log AND amended.name = 'retold.amended'
+             )",
         "topics against events",
     ),
     (
@@ -68,7 +73,34 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
          WHERE follower.log IS NOT stretch.seq >> 40",
         "processed ranges against followers",
     ),
+    (
+        // An event that was erased in the log that first recorded it was imported with the inverted
+        // checksum of no payload, -1.
+        "WITH record AS MATERIALIZED (
+             SELECT topic.log AS log, event.stream AS stream, max(event.seq) AS last
+             FROM topic JOIN event ON event.topic = topic.key
+             WHERE topic.name IN
+                 ('retold.erased', 'retold.amended', 'retold.deleted', 'retold.reopened')
+             GROUP BY topic.log, event.stream
+         )
+         SELECT 'event ' || hex(event.id), 'its payload was erased, and no later event records it'
+         FROM event
+             LEFT JOIN record ON event.stream = record.stream
+         WHERE event.payload IS NULL AND event.payload_checksum <> -1
+             AND NOT CASE WHEN event.stream IS NOT NULL
+                 THEN coalesce(record.last, 0) > event.seq
+                 ELSE EXISTS (
+                     SELECT 1 FROM record AS any_record
+                     WHERE any_record.log = event.seq >> 40 AND any_record.last > event.seq
+                 ) END",
+        "erased events against records",
+    ),
 ];
+
+/// As above, for a table that a file of the version before does not have.
+const LEFT_AMENDING: &str = "SELECT 'log ' || log,
+        'it is open for amendments, although no append is being recorded: another program opened it'
+    FROM amending";
 
 /// Checks the whole file, in one state of it.
 ///
@@ -82,6 +114,10 @@ pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
         findings.check("checking the file", |found| integrity(conn, found))?;
         for (sql, what) in CONTRADICTIONS {
             findings.check(what, |found| contradictions(conn, sql, found))?;
+        }
+        if schema::has_amendments(conn).map_err(|error| before_commit("the schema", error))? {
+            let check = |found: &mut Vec<Corrupt>| contradictions(conn, LEFT_AMENDING, found);
+            findings.check("amendments", check)?;
         }
         findings.check("checking events", |found| events(conn, found))?;
         findings.check("checking snapshots", |found| snapshots::verify(conn, found))

@@ -1,11 +1,14 @@
-//! The path of one append through the writer's transaction: judged, then recorded.
+//! The path of one append through the writer's transaction: judged, its amendments made, then recorded
+//! and projected.
 
-use retold_core::recording::{Append, Appended, Position, RecordError};
+use std::sync::Arc;
+
+use retold_core::recording::{Append, Appended, Position, Positions, RecordError};
 
 use super::judge::Verdict;
-use crate::file::log::Log;
-use crate::projection::inline;
+use crate::file::log::{Born, Log};
 use crate::projection::inline::{SqliteInlineProjections, refused};
+use crate::projection::{SqliteView, inline};
 use crate::reading::matches::Span;
 use crate::reading::page::log_events;
 use crate::transaction::Transaction;
@@ -26,26 +29,25 @@ impl Transaction<'_> {
         let key = born.key;
         let answer = match self.judge(born, append)? {
             Verdict::Answer(answer) => answer,
-            Verdict::Record if inline.are_none_of(&log.name) || append.new_events().is_empty() => {
+            Verdict::Record if is_plain(log, inline, append) => {
                 Ok(Appended::Recorded(self.record(log.birth(), append)?))
             }
-            Verdict::Record => self.record_with_views(log, inline, append)?,
+            Verdict::Record => self.record_as_a_whole(log, inline, append)?,
         };
         Ok((answer, self.known.log_mut(key).append_count))
     }
 
-    /// Records an append and runs the inline projections of its log, or records nothing if one of
-    /// them fails.
-    fn record_with_views(
+    /// Makes the amendments of an append, records it and runs the inline projections of its log, or
+    /// does nothing if one of these is refused.
+    fn record_as_a_whole(
         &mut self,
         log: &Log,
         inline: &SqliteInlineProjections,
         append: &Append,
     ) -> rusqlite::Result<Result<Appended, RecordError>> {
         let born = log.birth();
-        let key = born.key;
         let projections = inline.of(&log.name);
-        let head = self.log_head(key);
+        let head = self.log_head(born.key);
         for projection in &projections {
             self.run("SAVEPOINT retold_append")?;
             let prepared = inline::prepare(self, projection, log, head);
@@ -58,25 +60,18 @@ impl Transaction<'_> {
             self.run("RELEASE retold_append")?;
         }
         self.run("SAVEPOINT retold_append")?;
-        let positions = self.record(log.birth(), append)?;
-        let span = Span {
-            first: key.seq(Position::number(positions.first())),
-            last: key.seq(Position::number(positions.last())),
-        };
-        let taken =
-            log_events(self.conn, log.birth(), span, append.new_events().len()).map(|events| {
-                projections
-                    .iter()
-                    .find_map(|projection| projection.take_new(self.conn, &events).transpose())
-            });
-        let refusal = match taken {
-            Ok(None) => {
-                self.run("RELEASE retold_append")?;
-                return Ok(Ok(Appended::Recorded(positions)));
+        let refusal = match self.amend(born, append)? {
+            Ok(()) => {
+                let positions = self.record(born, append)?;
+                match self.project(born, &projections, positions)? {
+                    None => {
+                        self.run("RELEASE retold_append")?;
+                        return Ok(Ok(Appended::Recorded(positions)));
+                    }
+                    Some(refusal) => refusal,
+                }
             }
-            Ok(Some(Ok(refusal))) => refusal,
-            Ok(Some(Err(halt))) => refused(halt)?,
-            Err(error) => error,
+            Err(refusal) => refusal,
         };
         self.run("ROLLBACK TO retold_append")?;
         self.run("RELEASE retold_append")?;
@@ -84,7 +79,42 @@ impl Transaction<'_> {
         Ok(Err(refusal))
     }
 
+    /// Lets projections process events that were just recorded; returns why they are refused.
+    fn project(
+        &self,
+        born: Born,
+        projections: &[Arc<SqliteView>],
+        positions: Positions,
+    ) -> rusqlite::Result<Option<RecordError>> {
+        if projections.is_empty() {
+            return Ok(None);
+        }
+        let span = Span {
+            first: born.key.seq(Position::number(positions.first())),
+            last: born.key.seq(Position::number(positions.last())),
+        };
+        let limit = usize::try_from(positions.count()).unwrap_or(usize::MAX);
+        let events = match log_events(self.conn, born, span, limit) {
+            Ok(events) => events,
+            Err(error) => return Ok(Some(error)),
+        };
+        for projection in projections {
+            match projection.take_new(self.conn, &events) {
+                Ok(None) => {}
+                Ok(refusal) => return Ok(refusal),
+                Err(halt) => return refused(halt).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
     fn run(&self, sql: &str) -> rusqlite::Result<()> {
         self.conn.prepare_cached(sql)?.execute([]).map(drop)
     }
+}
+
+/// Whether an append cannot be refused any more once it was judged.
+fn is_plain(log: &Log, inline: &SqliteInlineProjections, append: &Append) -> bool {
+    append.amendments().is_empty()
+        && (append.new_events().is_empty() || inline.are_none_of(&log.name))
 }

@@ -1,11 +1,13 @@
 //! Judges an append in the order of the contract's rule 2: processed ranges or an exact repeat,
-//! then ids, then conditions in their order. Writes nothing.
+//! then ids, then conditions in their order, then deleted streams. Writes nothing. Amendments are
+//! judged as they are made, see [`amend`](super::amend).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use retold_core::recording::{
     Append, Appended, Checkpoint, Condition, Conflict, Direction, FollowerKey, LogId, Position,
-    Positions, ProcessedRange, Query, RecordError, Version,
+    Positions, ProcessedRange, Query, RecordError, Version, opens_deleted_stream,
 };
 use rusqlite::{Connection, params};
 
@@ -46,7 +48,49 @@ impl Transaction<'_> {
                 return Ok(Verdict::Answer(Err(error)));
             }
         }
+        if let Some(conflict) = self.judge_streams(log, append)? {
+            return Ok(Verdict::Answer(Err(conflict.into())));
+        }
         Ok(Verdict::Record)
+    }
+
+    /// Finds the first event that is to be appended to a deleted stream, unless the append reopens
+    /// it or deletes it again.
+    fn judge_streams(
+        &mut self,
+        log: LogKey,
+        append: &Append,
+    ) -> rusqlite::Result<Option<Conflict>> {
+        let mut previous = None;
+        for event in append.new_events() {
+            let Some(stream) = &event.stream else {
+                continue;
+            };
+            // Most events of an append have the stream of the event before them.
+            if previous.replace(stream) == Some(stream) {
+                continue;
+            }
+            let there = self.stream(log, stream)?;
+            if !there.is_deleted {
+                continue;
+            }
+            let first = append
+                .new_events()
+                .iter()
+                .find(|it| it.stream.as_ref() == Some(stream));
+            if first.is_some_and(|it| opens_deleted_stream(&it.topic)) {
+                continue;
+            }
+            let event_id = there.last.expect("a stream that was deleted has events");
+            let position = position_of(self.conn, log, event_id)?.ok_or_else(|| {
+                damaged("the index of ids does not have the last event of a stream")
+            })?;
+            return Ok(Some(Conflict::Deleted {
+                stream: Arc::clone(stream),
+                record: Checkpoint { position, event_id },
+            }));
+        }
+        Ok(None)
     }
 
     fn refused_by_space(&mut self, log: LogKey, append: &Append) -> Option<RecordError> {

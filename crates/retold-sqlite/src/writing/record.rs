@@ -2,7 +2,7 @@
 
 use retold_core::recording::checksum::{Content, Numbers};
 use retold_core::recording::{
-    Append, AppendPlace, Checkpoint, NewEvent, Position, Positions, pack_tags,
+    Append, AppendPlace, Checkpoint, DELETED_TOPIC, NewEvent, Position, Positions, pack_tags,
 };
 use rusqlite::params;
 
@@ -126,6 +126,7 @@ impl Transaction<'_> {
             key: Some(key),
             version,
             last: Some(event.id),
+            is_deleted: event.topic == DELETED_TOPIC,
         };
         self.known.learn_stream(log, name, stream);
         Ok(Some((key, version.cast_signed())))

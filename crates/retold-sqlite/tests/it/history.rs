@@ -1,8 +1,8 @@
 //! Recorded data does not change, even by tools that do not know Retold.
 
 use retold_core::recording::{
-    Append, Checkpoint, Condition, Corrupt, EventId, FollowerKey, LogId, LogRead, Position,
-    ProcessedRange, Query, RecordError, Store, verify_log,
+    Append, Checkpoint, Condition, Corrupt, EventId, FollowerKey, LogId, Position, ProcessedRange,
+    Query, RecordError, Store, verify_log,
 };
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -18,12 +18,9 @@ async fn filled() -> Place {
         event_id: EventId::new(Uuid::from_u128(6)),
     };
     let events = (1..=3).map(|id| event(id).stream("dog/1").tag("good"));
-    let append = Append::of(events).processed_range(ProcessedRange::new(
-        FollowerKey::new("f"),
-        upstream,
-        None,
-        to,
-    ));
+    let append = Append::of(events.chain([event(4).tag("good")])).processed_range(
+        ProcessedRange::new(FollowerKey::new("f"), upstream, None, to),
+    );
     recorder.append(append).await.unwrap();
     place
 }
@@ -67,30 +64,77 @@ async fn history_is_refused_to_sql() {
     assert!(report.unwrap().is_sound());
 }
 
-/// Erasing: listing the log in one table allows payloads to become NULL, and nothing else.
+/// Listing the log in one table allows the changes of amendments, and nothing else.
 #[tokio::test]
-async fn erasing_has_one_way_in() {
+async fn amending_has_one_way_in() {
     let place = filled().await;
     let conn = Connection::open(place.path()).unwrap();
-    conn.execute_batch("BEGIN; INSERT INTO erasing VALUES (1)")
-        .unwrap();
-    conn.execute_batch("UPDATE event SET payload = x'00'")
-        .expect_err("only to NULL");
-    conn.execute_batch("UPDATE event SET payload = NULL, time = 1")
-        .expect_err("nothing else");
-    conn.execute_batch("UPDATE event SET payload = NULL WHERE version = 2")
-        .expect_err("the checksum says that it was erased");
     conn.execute_batch(
-        "UPDATE event SET payload = NULL, payload_checksum = ~payload_checksum WHERE version = 2",
+        "INSERT INTO topic (log, name) VALUES (1, 'retold.erased'), (1, 'Dog.Renamed');
+         BEGIN; INSERT INTO amending VALUES (1)",
     )
     .unwrap();
-    conn.execute_batch("DELETE FROM erasing; COMMIT").unwrap();
-    drop(conn);
-
-    let recorder = log(&place.open(), "dogs").await;
-    let page = recorder.read_log(LogRead::new()).await.unwrap();
-    let erased: Vec<_> = page.events.iter().map(|event| event.is_erased()).collect();
-    assert_eq!(erased, [false, true, false]);
+    let erased = "payload = NULL, payload_checksum = -1";
+    let record = "(SELECT key FROM topic WHERE name = 'retold.erased')";
+    for refused in [
+        "payload = NULL",
+        "payload = NULL, payload_checksum = ~payload_checksum",
+        "time = 1",
+        &format!("{erased}, time = 1"),
+        &format!("{erased}, recorded_at = 1"),
+        &format!("{erased}, seq = 9"),
+        &format!("{erased}, id = zeroblob(16)"),
+        &format!("{erased}, append_number = 9"),
+        &format!("{erased}, place_index = 9"),
+        &format!("{erased}, place_count = 9"),
+        &format!("{erased}, stream = NULL"),
+        &format!("{erased}, version = NULL"),
+        &format!("{erased}, origin = 'library'"),
+        &format!("{erased}, topic = topic + 1"),
+        &format!("{erased}, revision = 2"),
+        &format!("{erased}, encoding = 'other'"),
+        &format!("{erased}, tags = x'0161'"),
+        &format!("{erased}, metadata = x'00'"),
+        "payload = x'00', metadata = x'00'",
+        "payload = x'00', time = 1",
+        "payload = x'00', version = 4",
+        "payload = x'00', origin = 'library'",
+        &format!("topic = {record}"),
+    ] {
+        let sql = format!("UPDATE event SET {refused} WHERE version = 2");
+        let error = conn.execute_batch(&sql).expect_err(&sql);
+        assert!(error.to_string().contains("retold: "), "{sql}: {error}");
+    }
+    for refused in ["DELETE FROM event", "DELETE FROM tag", "DELETE FROM topic"] {
+        conn.execute_batch(refused).expect_err(refused);
+    }
+    for permitted in [
+        "UPDATE event SET payload = x'00', revision = 2, tags = x'0161' WHERE version = 2",
+        "UPDATE event SET topic = topic + 2 WHERE version = 2",
+        "UPDATE event SET payload = NULL, payload_checksum = -1 WHERE version = 2",
+        "UPDATE event SET tags = x'', payload_checksum = -1, checksum = 5 WHERE version = 2",
+        "DELETE FROM event_tag",
+        "DELETE FROM tag",
+    ] {
+        conn.execute_batch(permitted).expect(permitted);
+    }
+    conn.execute_batch("UPDATE event SET payload = x'00' WHERE version = 2")
+        .expect_err("an erased event is not replaced");
+    // A record of an amendment.
+    let insert =
+        "INSERT INTO event SELECT seq + 2, randomblob(16), append_number + 1, 0, 1, stream,
+         version + 1, (SELECT key FROM topic WHERE name = 'retold.erased'), revision, time,
+         recorded_at, encoding, origin, tags, metadata, payload_checksum, checksum, payload
+         FROM event WHERE version = 3";
+    conn.execute_batch(insert).unwrap();
+    for refused in [erased, "payload = x'00'", "topic = 1"] {
+        let sql = format!("UPDATE event SET {refused} WHERE version = 4");
+        conn.execute_batch(&sql).expect_err(&sql);
+    }
+    conn.execute_batch("DELETE FROM amending; COMMIT").unwrap();
+    conn.execute_batch("DELETE FROM event_tag").unwrap();
+    conn.execute_batch("UPDATE event SET payload = NULL, payload_checksum = -1")
+        .expect_err("the log is not listed any more");
 }
 
 /// Goal: damage by a tool that circumvents the triggers is found. Method: drop the triggers, break
@@ -111,6 +155,10 @@ async fn verifying_finds_what_was_broken() {
         "INSERT INTO snapshot
              VALUES (1, 1, 'dog/1', x'0000000000000001', 's', 1, 1, 'json', x'7b7d', 5)",
         "DELETE FROM log",
+        "UPDATE event SET payload = NULL, payload_checksum = ~payload_checksum WHERE version = 2",
+        "UPDATE event SET payload = NULL, payload_checksum = ~payload_checksum
+             WHERE stream IS NULL",
+        "INSERT INTO amending VALUES (1)",
     ] {
         let place = filled().await;
         let conn = Connection::open(place.path()).unwrap();

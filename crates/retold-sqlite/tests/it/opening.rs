@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use retold_core::recording::{Append, LogRead, RecordError, Store};
+use retold_core::recording::{Amendment, Append, ErasedParts, LogRead, RecordError, Store};
 use retold_sqlite::SqliteStore;
 use rusqlite::Connection;
 
-use crate::place::{Place, event, log};
+use crate::place::{Place, event, log, record};
 
 fn refusal(path: &Path) -> RecordError {
     let error = SqliteStore::open(path).expect_err("the file is refused");
@@ -61,9 +61,86 @@ fn a_store_of_a_newer_version_is_invalid() {
     let place = Place::new();
     drop(place.open());
     let conn = Connection::open(place.path()).unwrap();
-    conn.pragma_update(None, "user_version", 4).unwrap();
+    conn.pragma_update(None, "user_version", 5).unwrap();
     drop(conn);
     check_is_invalid(&place.path(), "newer version");
+}
+
+/// A file as version 3 made it.
+fn of_version_3(place: &Place) {
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch(include_str!("version_3.sql")).unwrap();
+}
+
+/// The logs, and all events with whether they are erased.
+async fn content(store: &SqliteStore) -> Vec<(String, u64, bool)> {
+    let mut content = Vec::new();
+    for entry in store.logs(None, 10).await.unwrap() {
+        let recorder = store.open_read_only(&entry.name).await.unwrap();
+        let page = recorder.read_log(LogRead::new()).await.unwrap();
+        let events = page.events.iter();
+        content.extend(events.map(|it| {
+            let name = entry.name.to_string();
+            (name, it.position().get(), it.is_erased())
+        }));
+        let snapshot = recorder.snapshot("dog/1", None).await.unwrap();
+        assert!(snapshot.is_some());
+    }
+    content
+}
+
+/// Goal: a store of version 3 is read as it is, and converted when it is opened for writing.
+#[tokio::test]
+async fn a_store_of_version_3_is_converted() {
+    let place = Place::new();
+    of_version_3(&place);
+    let before = fs::read(place.path()).unwrap();
+    let reading = SqliteStore::open_read_only(place.path()).unwrap();
+    let there = content(&reading).await;
+    assert_eq!(there.len(), 8);
+    let erased: Vec<_> = there.iter().filter(|it| it.2).collect();
+    assert_eq!(erased, [&("cats".to_owned(), 2, true)]);
+    // It was erased with SQL, and nothing records it.
+    let found = reading.verify().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].what().contains("no later event records it"));
+    assert_eq!(fs::read(place.path()).unwrap(), before, "left as it was");
+
+    let store = place.open();
+    assert_eq!(content(&store).await, there);
+    assert_eq!(store.verify().await.unwrap(), found);
+    // The store that reads it follows the conversion.
+    assert_eq!(content(&reading).await, there);
+    let dogs = log(&store, "dogs").await;
+    let erase = Append::of([record(9, "dog/1")]).amendment(Amendment::EraseEvent {
+        event: event(1).id,
+        stream: Some("dog/1".into()),
+        parts: ErasedParts::ALL,
+    });
+    dogs.append(erase).await.unwrap();
+    assert_eq!(reading.verify().await.unwrap(), found);
+    let page = reading.open_read_only("dogs").await.unwrap();
+    let page = page.read_log(LogRead::new()).await.unwrap();
+    assert!(page.events[0].is_erased());
+    drop((dogs, store));
+    assert_eq!(place.open().verify().await.unwrap(), found);
+}
+
+/// Several programs may find the old version at the same time.
+#[test]
+fn a_store_is_converted_once() {
+    let place = Place::new();
+    of_version_3(&place);
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let place = Place::at(place.path());
+            std::thread::spawn(move || drop(place.open()))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert!(SqliteStore::open_read_only(place.path()).is_ok());
 }
 
 /// Its events have no checksums, so it cannot be checked whether they are what was recorded.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::recording::{EventId, LogId, NewEvent, Recorder, Store};
+use retold_core::recording::{ERASED_TOPIC, EventId, LogId, NewEvent, Recorder, Store};
 use retold_sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
@@ -68,4 +68,10 @@ pub(crate) async fn log(store: &SqliteStore, name: &str) -> Arc<dyn Recorder> {
 /// An event with this number as its id.
 pub(crate) fn event(id: u128) -> NewEvent {
     NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Registered", "{}")
+}
+
+/// An event with this number as its id that records an erasure in a stream.
+pub(crate) fn record(id: u128, stream: &str) -> NewEvent {
+    let id = EventId::new(Uuid::from_u128(id));
+    NewEvent::new(id, ERASED_TOPIC, "{}").stream(stream)
 }
