@@ -473,7 +473,7 @@ pub async fn amended_streams_lose_their_snapshots<S: Subject>() {
     );
 }
 
-/// Rule 28. A deleted stream takes no events until it is reopened; its versions go on.
+/// Rule 28. A deleted stream takes no events until it is reopened; its versions continue.
 pub async fn a_deleted_stream_takes_no_events<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;

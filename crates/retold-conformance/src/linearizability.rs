@@ -36,8 +36,8 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// Concurrent calls are linearizable: every history of them can be explained by an order in which a
 /// single caller could have made them. The calls are appends conditional on a version or a query,
-/// with a processed range or with an amendment; reads of streams, queries, checkpoints and the head; some callers
-/// drop their calls.
+/// with a processed range or with an amendment; reads of streams, queries, checkpoints and the
+/// head; some callers drop their calls.
 pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;

@@ -240,19 +240,8 @@ pub(super) fn numbers(events: &[StoredEvent]) -> Vec<u128> {
 /// Returns the event without its wall-clock time of recording, in which stores differ.
 pub(super) fn without_wall_clock(event: &StoredEvent) -> StoredEvent {
     let parts = StoredEventParts {
-        position: event.position(),
-        id: event.id(),
-        stream: event.stream().zip(event.version()),
-        place: event.place(),
-        topic: event.topic(),
-        revision: event.revision(),
-        tags: event.packed_tags(),
-        time: event.time(),
         recorded_at: Timestamp::default(),
-        origin: event.origin_text(),
-        metadata: event.metadata_bytes(),
-        encoding: event.encoding_text(),
-        payload: event.payload(),
+        ..event.parts()
     };
     StoredEvent::from_parts(&parts).expect("the parts are those of an event")
 }

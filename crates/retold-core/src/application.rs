@@ -10,6 +10,7 @@ pub mod telemetry;
 
 mod topic_watch;
 
+mod amendment_record;
 mod command_id;
 mod logged;
 mod publish;
@@ -35,6 +36,7 @@ mod scope;
 mod stamp;
 
 mod aggregates;
+mod amending;
 mod log_check;
 mod model;
 mod snapshots;
@@ -53,6 +55,8 @@ mod execute;
 mod change;
 
 pub use self::aggregates::AggregateIds;
+pub use self::amending::{AmendProgress, Amended, Amender};
+pub use self::amendment_record::{AmendmentRecord, ErasedEvents, RecordedParts};
 pub use self::builder::ApplicationBuilder;
 pub(crate) use self::cache::Folded;
 pub use self::change::{Aggregates, Draft};

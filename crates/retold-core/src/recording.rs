@@ -18,8 +18,9 @@ mod origin;
 
 mod new_event;
 
-mod amendment;
 mod stored_event;
+
+mod amendment;
 
 pub mod checksum;
 

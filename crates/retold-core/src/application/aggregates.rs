@@ -53,7 +53,8 @@ impl<A: Aggregate> AggregateIds<A> {
         self
     }
 
-    /// Returns the next page, or `None` at the end.
+    /// Returns the next page, or `None` at the end. A page may be empty if all its aggregates are
+    /// deleted.
     ///
     /// # Errors
     ///
@@ -69,7 +70,8 @@ impl<A: Aggregate> AggregateIds<A> {
         let Some(last) = page.last() else {
             return Ok(None);
         };
-        let ids = page.iter().map(|entry| id_of(&entry.name));
+        let alive = page.iter().filter(|entry| !entry.is_deleted);
+        let ids = alive.map(|entry| id_of(&entry.name));
         let ids = ids.collect::<Result<_>>()?;
         self.after = Some(Arc::clone(&last.name));
         Ok(Some(ids))

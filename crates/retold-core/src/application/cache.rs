@@ -23,6 +23,8 @@ pub(crate) struct Folded<A> {
     pub(crate) version: Option<Version>,
     /// The event of that version in the log; `None` also if it is not recorded yet.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Whether the stream is deleted; the last event is then the one that deleted it.
+    pub(crate) is_deleted: bool,
 }
 
 impl<A> Clone for Folded<A> {
@@ -31,6 +33,7 @@ impl<A> Clone for Folded<A> {
             state: Arc::clone(&self.state),
             version: self.version,
             checkpoint: self.checkpoint,
+            is_deleted: self.is_deleted,
         }
     }
 }
@@ -41,6 +44,7 @@ impl<A: Default> Default for Folded<A> {
             state: Arc::new(A::default()),
             version: None,
             checkpoint: None,
+            is_deleted: false,
         }
     }
 }
@@ -56,8 +60,20 @@ impl<A: Aggregate> Folded<A> {
     /// Applies the next event of the stream. Clones the state if it is shared.
     pub(crate) fn apply(&mut self, event: &A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
+        self.pass();
+    }
+
+    /// Passes over the next event of the stream, which does not change the state.
+    pub(super) fn pass(&mut self) {
         self.version = Some(next(self.version));
         self.checkpoint = None;
+    }
+
+    /// Takes in the event that deletes or reopens the stream: the state begins again.
+    pub(super) fn begin_again(&mut self, is_deleted: bool) {
+        self.state = Arc::new(A::default());
+        self.is_deleted = is_deleted;
+        self.pass();
     }
 }
 

@@ -201,6 +201,7 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                 (kind.register)(application.registry())?;
             }
             let query = self.query()?;
+            let mut seen = place.checkpoint;
             loop {
                 let until = match reach {
                     Reach::Cached | Reach::Newest => None,
@@ -221,6 +222,13 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                     place.checkpoint = Some(stored.checkpoint());
                 }
                 if page.end == PageEnd::Complete {
+                    if let Some(seen) = seen.take()
+                        && application.is_amended_between(seen, page.read_to).await?
+                    {
+                        // Among the amended events may be some that the state has seen.
+                        (*state, *place) = self.begin();
+                        continue;
+                    }
                     place.checkpoint = page.read_to;
                     place.watched = Some((watched, page.topic_count));
                     return Ok(ReadTo::one(page.read_to));

@@ -25,8 +25,9 @@ use super::turns::Turns;
 use crate::domain::{Clock, IdSource, Timestamp};
 use crate::mapping::{EventReader, Mapper, TopicRegistry};
 use crate::recording::{
-    AmendmentConflict, Append, Appended, BoxFuture, Conflict, EventId, ExpectedVersion, Failure,
-    Head, LogId, LogRead, Metadata, Page, Position, Query, RecordError, Recorder, Store,
+    AMENDED_TOPIC, AmendmentConflict, Append, Appended, BoxFuture, Checkpoint, Conflict,
+    DELETED_TOPIC, ERASED_TOPIC, EventId, ExpectedVersion, Failure, Head, LogId, LogRead, Metadata,
+    Page, Position, Query, QueryItem, RecordError, Recorder, Store,
 };
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
@@ -143,6 +144,29 @@ impl Application {
         let query = watch.widened(&query);
         *lock() = watch;
         Ok((page?, query))
+    }
+
+    /// Returns whether events were amended after one checkpoint, up to another. Costs a read only if
+    /// events of the log were ever amended.
+    pub(super) async fn is_amended_between(
+        &self,
+        after: Checkpoint,
+        until: Option<Checkpoint>,
+    ) -> Result<bool> {
+        let watch = self.core.topics.lock();
+        let has_amendments = watch
+            .unwrap_or_else(PoisonError::into_inner)
+            .has_amendments();
+        if !has_amendments || until.is_none_or(|until| until.position <= after.position) {
+            return Ok(false);
+        }
+        let amended = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC];
+        let records = amended.into_iter().fold(QueryItem::new(), QueryItem::topic);
+        let read = LogRead::of(Query::item(records))
+            .after(after.position)
+            .until(until.map(|until| until.position))
+            .limit(1);
+        Ok(!self.core.recorder.read_log(read).await?.events.is_empty())
     }
 
     /// Returns the id of the log; `None` if the log does not exist yet, which is possible only for

@@ -37,3 +37,9 @@ pub const PUBLICATIONS_KEPT: usize = 1_024;
 
 /// Maximum length of a command id, in bytes; the minimum is one.
 pub const COMMAND_ID_SIZE_MAX: usize = 255;
+
+/// Maximum size of the texts that say who amends events and why, in bytes; the minimum is one.
+pub const AMENDING_TEXT_SIZE_MAX: usize = 1_024;
+
+/// Number of events per page when a stream is read to be erased.
+pub(crate) const AMENDING_PAGE_EVENTS: usize = 1_000;

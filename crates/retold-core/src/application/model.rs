@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::cache::Folded;
 use super::error::Result;
 use super::handle::Application;
+use super::repository::not_deleted;
 use crate::domain::{Aggregate, Id};
 use crate::mapping::AnyEvent;
 use crate::recording::{BoxFuture, Checkpoint, Condition, Position, StoredEvent, Version};
@@ -161,6 +162,7 @@ impl StreamPlace {
             state: Arc::new(state.clone()),
             version: self.version,
             checkpoint: self.checkpoint,
+            is_deleted: false,
         }
     }
 }
@@ -196,7 +198,7 @@ impl<A: Aggregate> Model for Id<A> {
                     let read_to = application
                         .fold_while(&stream, &mut folded, None, continues)
                         .await?;
-                    (folded, ReadTo::one(read_to))
+                    (not_deleted(&stream, folded)?, ReadTo::one(read_to))
                 }
                 (None, Reach::Cached) => {
                     let (folded, head) = application.load_uncached(&stream).await?;

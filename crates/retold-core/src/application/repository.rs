@@ -12,7 +12,8 @@ use super::telemetry;
 use crate::domain::{Aggregate, Id, SnapshotRule, Timestamp};
 use crate::mapping::MappingError;
 use crate::recording::{
-    Checkpoint, Corrupt, Encoding, PageEnd, StoredEvent, StoredSnapshot, StreamRead, Version,
+    AMENDED_TOPIC, Checkpoint, Corrupt, DELETED_TOPIC, ERASED_TOPIC, Encoding, PageEnd,
+    REOPENED_TOPIC, StoredEvent, StoredSnapshot, StreamRead, Version,
 };
 
 /// An aggregate as it was read.
@@ -40,8 +41,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if it has no events; [`Error::Mapping`] if one of its events cannot be
-    /// read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::NotFound`] if it has no events; [`Error::Deleted`]; [`Error::Mapping`] if one of its
+    /// events cannot be read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn get<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Loaded<A>> {
         let id = id.into();
         let stream: Arc<str> = id.stream().into();
@@ -49,15 +50,18 @@ impl Application {
         loaded(id, folded).ok_or_else(|| absent(stream, None))
     }
 
-    /// Returns the current state of the aggregate, or `None` if it has no events.
+    /// Returns the current state of the aggregate, or `None` if it has no events or is deleted.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), without [`Error::NotFound`].
+    /// As [`get`](Self::get), without [`Error::NotFound`] and [`Error::Deleted`].
     pub async fn find<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Option<Loaded<A>>> {
         let id = id.into();
-        let folded = self.load(&id.stream().into()).await?;
-        Ok(loaded(id, folded))
+        match self.load(&id.stream().into()).await {
+            Ok(folded) => Ok(loaded(id, folded)),
+            Err(Error::Deleted { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the aggregate as of a version.
@@ -108,6 +112,7 @@ impl Application {
         let mut folded = Folded::<A>::default();
         let until = |stored: &StoredEvent| stored.time() <= time;
         self.fold_while(&stream, &mut folded, None, until).await?;
+        let folded = not_deleted(&stream, folded)?;
         loaded(id, folded).ok_or(Error::NotFound {
             stream,
             version: None,
@@ -149,7 +154,7 @@ impl Application {
     ) -> Result<(Folded<A>, Option<Checkpoint>)> {
         match known {
             Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
-                Ok(head) => Ok((folded, head)),
+                Ok(head) => Ok((not_deleted(stream, folded)?, head)),
                 Err(error @ Error::Diverged { .. }) => {
                     self.distrust(stream, &error);
                     self.load_uncached(stream).await
@@ -177,7 +182,7 @@ impl Application {
         async {
             let mut folded = self.begin(stream, None).await?;
             let head = self.fast_forward(stream, &mut folded).await?;
-            Ok((folded, head))
+            Ok((not_deleted(stream, folded)?, head))
         }
         .instrument(span)
         .await
@@ -194,7 +199,7 @@ impl Application {
         let until = Some(version);
         if let Some(mut folded) = cached.filter(|it| it.version <= until) {
             match self.fold_while(stream, &mut folded, until, |_| true).await {
-                Ok(_) => return Ok(folded),
+                Ok(_) => return not_deleted(stream, folded),
                 Err(error @ Error::Diverged { .. }) => self.distrust(stream, &error),
                 Err(error) => return Err(error),
             }
@@ -202,7 +207,7 @@ impl Application {
         let mut folded = self.begin(stream, until).await?;
         self.fold_while(stream, &mut folded, until, |_| true)
             .await?;
-        Ok(folded)
+        not_deleted(stream, folded)
     }
 
     /// Returns the start of a fold: a snapshot that matches the program and the stream, or nothing.
@@ -292,6 +297,9 @@ impl Application {
     /// Applies the events after the state's version, up to and including `until`, before the first
     /// one for which `continues` is false. Returns how far the read reached, if it read to the
     /// stream's end. `Diverged` if the log no longer has the last event that the state has seen.
+    ///
+    /// If events that the state has seen were amended since, they are folded from the first one
+    /// again. Erased events of a stream that was deleted later do not count.
     pub(super) async fn fold_while<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -301,7 +309,10 @@ impl Application {
     ) -> Result<Option<Checkpoint>> {
         // The first read checks an existing state against the log.
         let mut is_proven = folded.checkpoint.is_none();
-        loop {
+        // What was read since is as this record of an amendment left it.
+        let mut amended = None;
+        let mut erased = None;
+        'pages: loop {
             if until.is_some() && folded.version >= until && is_proven {
                 return Ok(None);
             }
@@ -311,25 +322,40 @@ impl Application {
                 .limit(FOLD_PAGE_EVENTS);
             let page = self.core.recorder.read_stream(read).await?;
             is_proven = true;
+            let is_from_the_first = folded.version.is_none();
             let mut ends = page.end == PageEnd::Complete;
             for stored in &page.events {
                 if !continues(stored) {
                     ends = true;
                     break;
                 }
-                self.take_in(stream, folded, stored)?;
+                let is_amended = matches!(stored.topic(), ERASED_TOPIC | AMENDED_TOPIC);
+                if is_amended && !is_from_the_first && stored.version() > amended {
+                    // Earlier events may have been read before they were amended.
+                    amended = stored.version();
+                    *folded = Folded::default();
+                    erased = None;
+                    continue 'pages;
+                }
+                self.take_in(stream, folded, stored, &mut erased)?;
             }
             if ends {
-                return Ok(page.read_to);
+                return match erased {
+                    None => Ok(page.read_to),
+                    Some(error) => Err(Error::Mapping(error)),
+                };
             }
         }
     }
 
+    /// Applies an event. After an erased one, events are passed over until the stream is deleted;
+    /// `erased` is the error if it is not.
     fn take_in<A: Aggregate>(
         &self,
         stream: &str,
         folded: &mut Folded<A>,
         stored: &StoredEvent,
+        erased: &mut Option<MappingError>,
     ) -> Result<()> {
         let expected = next(folded.version);
         if stored.version() != Some(expected) {
@@ -341,16 +367,41 @@ impl Application {
             let place = format!("event at {}", stored.position());
             return Err(Corrupt::new(place, what).into());
         }
+        match stored.topic() {
+            topic @ (DELETED_TOPIC | REOPENED_TOPIC) => {
+                folded.begin_again(topic == DELETED_TOPIC);
+                *erased = None;
+            }
+            ERASED_TOPIC | AMENDED_TOPIC => folded.pass(),
+            _ => self.apply_stored(folded, stored, erased)?,
+        }
+        folded.checkpoint = Some(stored.checkpoint());
+        Ok(())
+    }
+
+    fn apply_stored<A: Aggregate>(
+        &self,
+        folded: &mut Folded<A>,
+        stored: &StoredEvent,
+        erased: &mut Option<MappingError>,
+    ) -> Result<()> {
+        if erased.is_some() {
+            folded.pass();
+            return Ok(());
+        }
         match self.core.mapper.decode::<A::Event>(stored) {
             Ok(event) => folded.apply(&event),
             Err(MappingError::UnknownTopic { topic, .. })
                 if self.core.registry.is_retired(&topic) =>
             {
-                folded.version = Some(expected);
+                folded.pass();
+            }
+            Err(error @ MappingError::Erased { .. }) => {
+                *erased = Some(error);
+                folded.pass();
             }
             Err(error) => return Err(error.into()),
         }
-        folded.checkpoint = Some(stored.checkpoint());
         Ok(())
     }
 }
@@ -377,7 +428,19 @@ pub(super) fn folded_of<A: Aggregate>(
         state: Arc::new(state),
         version: Some(snapshot.version),
         checkpoint: None,
+        is_deleted: false,
     })
+}
+
+/// Returns the state, unless its stream is deleted.
+pub(super) fn not_deleted<A>(stream: &Arc<str>, folded: Folded<A>) -> Result<Folded<A>> {
+    match (folded.is_deleted, folded.checkpoint) {
+        (true, Some(record)) => Err(Error::Deleted {
+            stream: Arc::clone(stream),
+            record,
+        }),
+        _ => Ok(folded),
+    }
 }
 
 fn loaded<A: Aggregate>(id: Id<A>, folded: Folded<A>) -> Option<Loaded<A>> {

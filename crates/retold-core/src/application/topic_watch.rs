@@ -9,10 +9,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::error::{Error, Result};
+use super::error::Result;
 use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::limits::{PAGE_NAMES_MAX, QUERY_NAMES_MAX};
-use crate::recording::{LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent};
+use crate::recording::{
+    LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent, is_amendment_record,
+};
 
 /// Maximum number of unknown topics that a program reads in order to detect their events. A program
 /// that does not know more topics than that does not know the log.
@@ -26,6 +28,8 @@ pub(crate) struct TopicWatch {
     /// How many names the registry knew at that time.
     names: usize,
     unknown: BTreeSet<Arc<str>>,
+    /// Whether the log has events that record amendments.
+    has_amendments: bool,
 }
 
 impl TopicWatch {
@@ -78,12 +82,21 @@ impl TopicWatch {
                 return Ok(page);
             }
             let is_unknown = |topic: &str| is_unknown(registry, topic, &is_asked);
-            let unknown = unknown_topics(recorder, is_unknown).await?;
+            let ListedTopics {
+                unknown,
+                has_amendments,
+            } = list_topics(recorder, is_unknown).await?;
+            self.has_amendments = has_amendments;
             (self.listed, self.names) = (page.topic_count, names);
             if std::mem::replace(&mut self.unknown, unknown) == self.unknown {
                 return Ok(page);
             }
         }
+    }
+
+    /// Returns whether the log had events that record amendments when its topics were last listed.
+    pub(crate) fn has_amendments(&self) -> bool {
+        self.has_amendments
     }
 
     /// Returns the query, extended by the unknown topics with the same streams and tags.
@@ -136,17 +149,27 @@ pub(crate) fn is_unknown(
     !is_asked(topic) && (!registry.knows(topic) || registry.has_other_name(topic, is_asked))
 }
 
-async fn unknown_topics(
+/// The topics of a log that concern its readers.
+struct ListedTopics {
+    unknown: BTreeSet<Arc<str>>,
+    has_amendments: bool,
+}
+
+async fn list_topics(
     recorder: &dyn Recorder,
     is_unknown: impl Fn(&str) -> bool,
-) -> Result<BTreeSet<Arc<str>>, RecordError> {
-    let mut unknown = BTreeSet::new();
+) -> Result<ListedTopics, RecordError> {
+    let (mut unknown, mut has_amendments) = (BTreeSet::new(), false);
     let mut after: Option<Arc<str>> = None;
     loop {
         let page = recorder.topics(after.as_deref(), PAGE_NAMES_MAX).await?;
         let Some(last) = page.last() else {
-            return Ok(unknown);
+            return Ok(ListedTopics {
+                unknown,
+                has_amendments,
+            });
         };
+        has_amendments |= page.iter().any(|topic| is_amendment_record(topic));
         after = Some(Arc::clone(last));
         unknown.extend(page.into_iter().filter(|topic| is_unknown(topic)));
         if unknown.len() > UNKNOWN_TOPICS_MAX {
@@ -167,20 +190,16 @@ async fn unknown_topics(
 ///
 /// [`MappingError::UnknownTopic`] for the first event with such a topic; the recorder's errors.
 pub(crate) async fn check_topics(recorder: &dyn Recorder, registry: &TopicRegistry) -> Result<()> {
-    let unknown = unknown_topics(recorder, |topic| !registry.knows(topic)).await?;
-    let Some(first) = unknown.first() else {
+    let listed = list_topics(recorder, |topic| !registry.knows(topic)).await?;
+    let Some(first) = listed.unknown.first() else {
         return Ok(());
     };
     let read = LogRead::of(Query::topic(Arc::clone(first))).limit(1);
     let page = recorder.read_log(read).await?;
     match page.events.first() {
         Some(event) => Err(unknown_topic(registry, event).into()),
-        // A listed topic that no event has means that the store is damaged.
-        None => Err(Error::invalid(format!(
-            "the log {:?} lists the topic {first:?}, but no event has it; \
-             check it with `retold verify`",
-            recorder.log_name()
-        ))),
+        // The events that had it were amended.
+        None => Ok(()),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct EventType {
     /// event types of those events.
     owner: TypeId,
     owner_name: fn() -> &'static str,
+    /// Whether it is a type of the library that a program may use like its own.
+    is_of_the_library: bool,
 }
 
 impl EventType {
@@ -38,6 +40,7 @@ impl EventType {
             revision: 1,
             owner: TypeId::of::<E>(),
             owner_name: type_name::<E>,
+            is_of_the_library: false,
         }
     }
 
@@ -53,6 +56,17 @@ impl EventType {
     pub const fn revision(mut self, revision: u32) -> Self {
         self.revision = revision;
         self
+    }
+
+    /// Allows a reserved topic, for a type of the library that a program may use like its own.
+    pub(crate) const fn of_the_library(mut self) -> Self {
+        self.is_of_the_library = true;
+        self
+    }
+
+    /// Returns whether it is a type of the library that a program may use like its own.
+    pub(crate) const fn is_of_the_library(&self) -> bool {
+        self.is_of_the_library
     }
 
     /// Returns the Rust type that defines it.

@@ -154,8 +154,9 @@ impl Timers {
     /// # Errors
     ///
     /// The errors of [`Application::settle`], except conflicts; call it again. If no log accepts
-    /// the event of the timer ([`Error::Invalid`], [`Error::Deleted`]) or it cannot be read, the timer is set aside, so
-    /// that the others fire. Another process, or this one after a restart, tries it again.
+    /// the event of the timer ([`Error::Invalid`], [`Error::Deleted`]) or it cannot be read, the
+    /// timer is set aside, so that the others fire. Another process, or this one after a restart,
+    /// tries it again.
     pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
         let first = self.pending.first_key_value();
         let Some((place, pending)) = first.filter(|((due, _), _)| *due <= now) else {

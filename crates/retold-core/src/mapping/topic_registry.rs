@@ -269,7 +269,7 @@ fn check_event_type(event_type: &EventType) -> Result<(), RegistryError> {
     let invalid = |error| RegistryError::Name { owner, error };
     for topic in event_type.topics() {
         check_name("topic", topic).map_err(invalid)?;
-        if topic.starts_with(RESERVED_PREFIX) {
+        if topic.starts_with(RESERVED_PREFIX) && !event_type.is_of_the_library() {
             return Err(RegistryError::Reserved { name: topic, owner });
         }
     }

@@ -14,7 +14,7 @@ use super::limits::{
     AMENDMENTS_MAX, ERASED_EVENTS_MAX, Limits, TAGS_MAX, check_name, check_payload_size,
 };
 use super::new_event::NewEvent;
-use super::stored_event::StoredEvent;
+use super::stored_event::{StoredEvent, StoredEventParts, pack_tags};
 
 /// The topic of the event that records that events were erased.
 pub const ERASED_TOPIC: &str = "retold.erased";
@@ -225,13 +225,13 @@ impl Amendment {
             Self::EraseEvent { stream, parts, .. } => {
                 by_id(stream)?;
                 match parts.are_left_in(event) {
-                    true => Ok(Some(event.with_erased(*parts))),
+                    true => Ok(Some(without(event, *parts))),
                     false => Err(AmendmentConflict::Erased),
                 }
             }
             Self::EraseStream { parts, .. } => {
                 let is_changed = !is_record && parts.are_left_in(event);
-                Ok(is_changed.then(|| event.with_erased(*parts)))
+                Ok(is_changed.then(|| without(event, *parts)))
             }
             Self::ReplaceEvent {
                 stream,
@@ -241,7 +241,7 @@ impl Amendment {
                 by_id(stream)?;
                 match event.is_erased() {
                     true => Err(AmendmentConflict::Erased),
-                    false => Ok(Some(event.with_replaced(replacement))),
+                    false => Ok(Some(with_content(event, replacement))),
                 }
             }
         }
@@ -273,6 +273,33 @@ impl Amendment {
             Self::ReplaceEvent { replacement, .. } => replacement.check(limits),
         }
     }
+}
+
+/// Returns the event without its payload and without these parts.
+fn without(event: &StoredEvent, erased: ErasedParts) -> StoredEvent {
+    let mut parts = event.parts();
+    parts.payload = None;
+    if erased.tags {
+        parts.tags = &[];
+    }
+    if erased.metadata {
+        parts.metadata = &[];
+    }
+    StoredEvent::from_parts(&parts).expect("it is a part of a good event")
+}
+
+/// Returns the event with another content.
+fn with_content(event: &StoredEvent, content: &Replacement) -> StoredEvent {
+    let tags = pack_tags(content.tags.iter().map(|tag| &**tag));
+    let parts = StoredEventParts {
+        topic: &content.topic,
+        revision: content.revision,
+        tags: &tags,
+        encoding: content.encoding.as_str(),
+        payload: Some(&content.payload),
+        ..event.parts()
+    };
+    StoredEvent::from_parts(&parts).expect("the append was checked against the limits")
 }
 
 /// Checks everything about the amendments of an append that does not depend on the log.
@@ -459,7 +486,7 @@ mod tests {
         let replaced = replace.amended(&event).unwrap().unwrap();
         assert_eq!(replaced.payload(), Some(&b"[]"[..]));
         assert_eq!(replaced.metadata_bytes(), event.metadata_bytes());
-        let erased = event.with_erased(ErasedParts::PAYLOAD);
+        let erased = without(&event, ErasedParts::PAYLOAD);
         assert_eq!(replace.amended(&erased), Err(AmendmentConflict::Erased));
     }
 

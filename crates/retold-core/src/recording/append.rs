@@ -106,7 +106,8 @@ impl Append {
 
     /// Checks everything that does not depend on the log: that there is something to record, that
     /// the append is within the limits, that no event id and no stream with an expected version
-    /// occurs twice, and that each amendment is recorded by an event. Every recorder calls this before anything else.
+    /// occurs twice, and that each amendment is recorded by an event. Every recorder calls this
+    /// before anything else.
     ///
     /// # Errors
     ///

@@ -75,9 +75,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 17. `unknown_is_empty`: an unknown stream or log reads as empty.
 /// 18. `memory_is_the_model`: random operations give the same results on the store and in memory.
 /// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has or had
-///     before an amendment, exactly once, and no other. Every page and head reports the number of topics in the state
-///     that it shows, so that a reader that selects by topic notices a new one. A topic, once
-///     recorded, stays in the list.
+///     before an amendment, exactly once, and no other. Every page and head reports the number of
+///     topics in the state that it shows, so that a reader that selects by topic notices a new one.
+///     A topic, once recorded, stays in the list.
 /// 20. `a_read_proves_its_place`: a page after a checkpoint shows a state of the log in which the
 ///     event of the checkpoint is at its position and, in a read of a stream, also at its version.
 ///     Otherwise the read fails with [`Diverged`](RecordError::Diverged) and returns nothing.
@@ -102,10 +102,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///     count. Events that record amendments are never amended, and an erased event is not replaced.
 /// 26. `an_amendment_changes_only_what_it_names`: of an event that it names, payload, and tags and
 ///     metadata if they are named, or everything that a [`Replacement`] has; nothing else of that
-///     event or of others. Reads, queries and conditions see the new content at once, and only that.
-/// 27. `amended_streams_lose_their_snapshots`: the commit of an amendment drops all snapshots of the
-///     streams that it changes. A snapshot of a version below that of the last event of the stream
-///     that records an amendment is not stored; the call succeeds.
+///     event or of others. Reads, queries and conditions see the new content at once, and only
+///     that.
+/// 27. `amended_streams_lose_their_snapshots`: the commit of an amendment drops all snapshots of
+///     the streams that it changes. A snapshot of a version below that of the last event of the
+///     stream that records an amendment is not stored; the call succeeds.
 /// 28. `a_deleted_stream_takes_no_events`: a stream whose last event has the topic
 ///     [`DELETED_TOPIC`] is deleted. An append with an event in it is
 ///     [`Conflict::Deleted`], unless the first one in that stream has the topic [`REOPENED_TOPIC`]

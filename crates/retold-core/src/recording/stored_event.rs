@@ -4,7 +4,6 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::amendment::{ErasedParts, Replacement};
 use super::encoding::Encoding;
 use super::fault::Corrupt;
 use super::identity::{Checkpoint, EventId, Position, Version};
@@ -25,8 +24,8 @@ pub struct AppendPlace {
 /// The number of parts of an event's buffer before its payload.
 pub(super) const TEXTS_COUNT: usize = 6;
 
-/// An event as a log returns it. It never changes except by an
-/// [amendment](super::amendment::Amendment), which may erase or replace its content.
+/// An event as a log returns it. It never changes except by an [amendment](super::Amendment), which
+/// may erase or replace its content.
 ///
 /// All texts and bytes are slices of one buffer, so reading costs one allocation per event and a
 /// clone costs none; origin and metadata are decoded on demand.
@@ -107,6 +106,25 @@ fn is_packed_tags(mut packed: &[u8]) -> bool {
 }
 
 impl StoredEvent {
+    /// For stores: returns the parts of the event.
+    pub fn parts(&self) -> StoredEventParts<'_> {
+        StoredEventParts {
+            position: self.position,
+            id: self.id,
+            stream: self.stream().zip(self.version),
+            place: self.place,
+            topic: self.topic(),
+            revision: self.revision,
+            tags: self.packed_tags(),
+            time: self.time,
+            recorded_at: self.recorded_at,
+            origin: self.origin_text(),
+            metadata: self.metadata_bytes(),
+            encoding: self.encoding_text(),
+            payload: self.payload(),
+        }
+    }
+
     /// For stores: builds an event from the database's data.
     ///
     /// # Errors
@@ -183,51 +201,6 @@ impl StoredEvent {
             encoding: event.encoding.as_str(),
             payload: event.payload.as_deref(),
         };
-        Self::from_parts(&parts).expect("the append was checked against the limits")
-    }
-
-    /// Returns the event without its payload and without these parts.
-    pub(super) fn with_erased(&self, erased: ErasedParts) -> Self {
-        self.changed(|parts| {
-            parts.payload = None;
-            if erased.tags {
-                parts.tags = &[];
-            }
-            if erased.metadata {
-                parts.metadata = &[];
-            }
-        })
-    }
-
-    /// Returns the event with another content.
-    pub(super) fn with_replaced(&self, replacement: &Replacement) -> Self {
-        let tags = pack_tags(replacement.tags.iter().map(|tag| &**tag));
-        self.changed(|parts| {
-            parts.topic = &replacement.topic;
-            parts.revision = replacement.revision;
-            parts.tags = &tags;
-            parts.encoding = replacement.encoding.as_str();
-            parts.payload = Some(&replacement.payload);
-        })
-    }
-
-    fn changed<'a>(&'a self, change: impl FnOnce(&mut StoredEventParts<'a>)) -> Self {
-        let mut parts = StoredEventParts {
-            position: self.position,
-            id: self.id,
-            stream: self.stream().zip(self.version),
-            place: self.place,
-            topic: self.topic(),
-            revision: self.revision,
-            tags: self.packed_tags(),
-            time: self.time,
-            recorded_at: self.recorded_at,
-            origin: self.origin_text(),
-            metadata: self.metadata_bytes(),
-            encoding: self.encoding_text(),
-            payload: self.payload(),
-        };
-        change(&mut parts);
         Self::from_parts(&parts).expect("the append was checked against the limits")
     }
 

@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod amending;
 mod awaited_handlers;
 mod broken_recorders;
 mod broken_views;

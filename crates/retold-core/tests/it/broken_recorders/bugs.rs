@@ -39,21 +39,7 @@ fn recorded(positions: Positions) -> Result<Appended> {
 
 /// An event with other parts.
 fn changed(event: &StoredEvent, change: impl FnOnce(&mut StoredEventParts<'_>)) -> StoredEvent {
-    let mut parts = StoredEventParts {
-        position: event.position(),
-        id: event.id(),
-        stream: event.stream().zip(event.version()),
-        place: event.place(),
-        topic: event.topic(),
-        revision: event.revision(),
-        tags: event.packed_tags(),
-        time: event.time(),
-        recorded_at: event.recorded_at(),
-        origin: event.origin_text(),
-        metadata: event.metadata_bytes(),
-        encoding: event.encoding_text(),
-        payload: event.payload(),
-    };
+    let mut parts = event.parts();
     change(&mut parts);
     StoredEvent::from_parts(&parts).unwrap()
 }
