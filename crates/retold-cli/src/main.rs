@@ -1,7 +1,8 @@
-//! The command `retold`: inspects any store, acts on followers, and runs a demonstration on real
-//! data.
+//! The command `retold`: inspects any store, acts on followers, amends events, and runs a
+//! demonstration on real data.
 //!
-//! A command opens a store by its URL, for reading only unless it acts on a follower. It prints
+//! A command opens a store by its URL, for reading only unless it acts on a follower or amends
+//! events. It prints
 //! tables at a terminal, tab-separated lines into a pipe, and one object per line with `--json`.
 //! Each command has a file; they share [`output`], [`opening`] and [`failure`].
 
@@ -21,6 +22,7 @@ mod event_record;
 mod opening;
 mod state;
 
+mod amending;
 mod demo;
 mod events;
 mod follower;
@@ -40,8 +42,9 @@ use output::{Format, Output};
 
 const AFTER_HELP: &str = "\
 Stores: a URL names a store, for example sqlite:flights.db, sqlite:/var/lib/flights.db or \
-postgres://USER@HOST/DATABASE?schema=NAME. All commands except `demo` and `follower pause`, \
-`resume`, `skip`, `partition`, `reset` and `retire` open it for reading only. Programs can write \
+postgres://USER@HOST/DATABASE?schema=NAME. All commands except `demo`, `follower pause`, \
+`resume`, `skip`, `partition`, `reset` and `retire`, `system retire`, and `delete`, `reopen`, \
+`erase` and `amend` open it for reading only. Programs can write \
 to the store at the same time.
 
 Output: a table at a terminal, lines of tab-separated values in a pipe, and one JSON object per \
@@ -57,6 +60,7 @@ Examples:
   retold follower list sqlite:flights.db
   retold system status sqlite:flights.db --watch
   retold verify sqlite:flights.db --retell
+  retold delete sqlite:shop.db orders Order/17 --reason \"request 4711\" --dry-run
   retold schema postgres | psql -v ON_ERROR_STOP=1 flights
 
 Exit codes:
@@ -84,6 +88,10 @@ enum Command {
     Streams(streams::StreamsArguments),
     Events(events::EventsArguments),
     Follower(follower::FollowerArguments),
+    Delete(amending::delete::DeleteArguments),
+    Reopen(amending::delete::ReopenArguments),
+    Erase(amending::erase::EraseArguments),
+    Amend(amending::amend::AmendArguments),
     Verify(verify::VerifyArguments),
     System(system::SystemArguments),
     Schema(schema::SchemaArguments),
@@ -128,6 +136,10 @@ async fn run(command_line: CommandLine) -> Result<CommandVerdict, CommandFailure
         Command::Streams(arguments) => streams::run(arguments, &mut output).await,
         Command::Events(arguments) => events::run(arguments, &mut output).await,
         Command::Follower(arguments) => follower::run(arguments, &mut output).await,
+        Command::Delete(arguments) => amending::delete::delete(arguments, &mut output).await,
+        Command::Reopen(arguments) => amending::delete::reopen(arguments, &mut output).await,
+        Command::Erase(arguments) => amending::erase::run(arguments, &mut output).await,
+        Command::Amend(arguments) => amending::amend::run(arguments, &mut output).await,
         Command::Schema(arguments) => schema::run(&arguments, &mut output),
         Command::System(arguments) => system::run(arguments, &mut output).await,
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,

@@ -13,7 +13,7 @@ use crate::table::Column;
 /// Number of streams that are read and printed at once.
 const PAGE: usize = 1_000;
 
-/// List the streams of a log by name, with their versions.
+/// List the streams of a log by name, with their versions and whether they are deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StreamsArguments {
     /// The store, for example sqlite:flights.db
@@ -35,13 +35,23 @@ pub(crate) struct StreamsArguments {
 struct StreamRecord {
     stream: Arc<str>,
     version: Version,
+    deleted: bool,
 }
 
 impl Record for StreamRecord {
-    const COLUMNS: &'static [Column] = &[Column::number("VERSION"), Column::name("STREAM")];
+    const COLUMNS: &'static [Column] = &[
+        Column::number("VERSION"),
+        Column::name("STREAM"),
+        Column::text("STATE"),
+    ];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.version.to_string(), self.stream.to_string()]
+        let state = if self.deleted { "deleted" } else { "-" };
+        vec![
+            self.version.to_string(),
+            self.stream.to_string(),
+            state.into(),
+        ]
     }
 }
 
@@ -50,6 +60,7 @@ impl From<StreamEntry> for StreamRecord {
         Self {
             stream: entry.name,
             version: entry.version,
+            deleted: entry.is_deleted,
         }
     }
 }

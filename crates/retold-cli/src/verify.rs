@@ -100,6 +100,8 @@ struct Verified {
     tags: u64,
     processed_ranges: u64,
     finding_count: u64,
+    erased: u64,
+    deleted_streams: u64,
 }
 
 impl Verified {
@@ -107,6 +109,8 @@ impl Verified {
         Self {
             log,
             events: report.events,
+            erased: report.erased,
+            deleted_streams: report.deleted,
             streams: report.streams,
             topics: report.topics,
             tags: report.tags,
@@ -120,7 +124,9 @@ impl Record for Verified {
     const COLUMNS: &'static [Column] = &[
         Column::name("LOG"),
         Column::number("EVENTS"),
+        Column::number("ERASED"),
         Column::number("STREAMS"),
+        Column::number("DELETED"),
         Column::number("TOPICS"),
         Column::number("TAGS"),
         Column::number("RANGES"),
@@ -130,7 +136,9 @@ impl Record for Verified {
     fn cells(&self) -> Vec<String> {
         let counts = [
             self.events,
+            self.erased,
             self.streams,
+            self.deleted_streams,
             self.topics,
             self.tags,
             self.processed_ranges,

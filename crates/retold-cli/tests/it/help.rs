@@ -3,7 +3,7 @@
 use crate::command::{Run, retold};
 
 /// All commands, and the commands that have commands of their own.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["demo"],
     &["logs"],
@@ -21,6 +21,10 @@ const COMMANDS: [&[&str]; 19] = [
     &["system", "status"],
     &["system", "retire"],
     &["system", "picture"],
+    &["delete"],
+    &["reopen"],
+    &["erase"],
+    &["amend"],
     &["schema"],
     &["schema", "postgres"],
 ];

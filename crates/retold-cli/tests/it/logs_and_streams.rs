@@ -44,13 +44,13 @@ fn streams_are_listed() {
         let arguments = [&["streams", &*url, "dogs"], options].concat();
         assert_eq!(run(&arguments).fine(), expected, "{options:?}");
     };
-    check(&[], "2\tdog/1\n2\tdog/2\n");
-    check(&["--prefix", "dog/2"], "2\tdog/2\n");
+    check(&[], "2\tdog/1\t-\n2\tdog/2\t-\n");
+    check(&["--prefix", "dog/2"], "2\tdog/2\t-\n");
     check(&["--prefix", "cat/"], "");
-    check(&["--after", "dog/1"], "2\tdog/2\n");
-    check(&["--limit", "1"], "2\tdog/1\n");
+    check(&["--after", "dog/1"], "2\tdog/2\t-\n");
+    check(&["--limit", "1"], "2\tdog/1\t-\n");
     check(
         &["--limit", "1", "--json"],
-        "{\"stream\":\"dog/1\",\"version\":2}\n",
+        "{\"stream\":\"dog/1\",\"version\":2,\"deleted\":false}\n",
     );
 }

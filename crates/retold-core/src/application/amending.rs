@@ -21,8 +21,8 @@ use crate::recording::{
 };
 
 impl Application {
-    /// Returns the means to amend recorded events. `by` says who amends them, and `reason` why; both
-    /// are recorded with each amendment.
+    /// Returns the means to amend recorded events. `by` says who amends them, and `reason` why;
+    /// both are recorded with each amendment.
     ///
     /// # Errors
     ///
@@ -153,8 +153,8 @@ impl Amender {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if the log has no such event, if it records an amendment, or if nothing is
-    /// left to erase; [`Error::Conflict`] if another amendment came first; otherwise as for
+    /// [`Error::Invalid`] if the log has no such event, if it records an amendment, or if nothing
+    /// is left to erase; [`Error::Conflict`] if another amendment came first; otherwise as for
     /// [`Application::delete`].
     pub async fn erase_event(&self, event: EventId, parts: ErasedParts) -> Result<Amended> {
         let stored = self.stored(event).await?;
@@ -176,8 +176,8 @@ impl Amender {
     ///
     /// # Errors
     ///
-    /// As for [`erase_event`](Self::erase_event); [`Error::Invalid`] also if the event is erased, or
-    /// the replacement exceeds a limit.
+    /// As for [`erase_event`](Self::erase_event); [`Error::Invalid`] also if the event is erased,
+    /// or the replacement exceeds a limit.
     pub async fn replace_event(&self, event: EventId, by: Replacement) -> Result<Amended> {
         let stored = self.stored(event).await?;
         let record = AmendmentRecord::Amended {
@@ -193,8 +193,8 @@ impl Amender {
         self.amend_event(&stored, amendment, record).await
     }
 
-    /// Replaces one event by an event of the program: with its topic, revision, tags and content, as
-    /// the application records it.
+    /// Replaces one event by an event of the program: with its topic, revision, tags and content,
+    /// as the application records it.
     ///
     /// # Errors
     ///
@@ -221,9 +221,9 @@ impl Amender {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if the stream has no events or not this version;
-    /// [`Error::Deleted`] if it is deleted; otherwise as for [`Application::delete`]. After an error,
-    /// a part may be erased; repeat the call.
+    /// [`Error::NotFound`] if the stream has no events or not this version; [`Error::Deleted`] if
+    /// it is deleted; otherwise as for [`Application::delete`]. After an error, a part may be
+    /// erased; repeat the call.
     pub async fn erase_stream(
         &self,
         stream: impl Into<Arc<str>>,
@@ -346,8 +346,8 @@ impl Amender {
         Ok(Amended { events: 0, record })
     }
 
-    /// Erases a stream in appends of at most [`ERASED_EVENTS_MAX`] versions, and passes over parts in
-    /// which nothing is left.
+    /// Erases a stream in appends of at most [`ERASED_EVENTS_MAX`] versions, and passes over parts
+    /// in which nothing is left.
     async fn erase_in_parts(
         &self,
         stream: &Arc<str>,

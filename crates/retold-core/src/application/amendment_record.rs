@@ -164,7 +164,10 @@ mod tests {
                     which: versions,
                     parts: ErasedParts::PAYLOAD.tags(true).into(),
                 },
-                r#"{"by":"ann","reason":"request 7","which":{"versions":{"after":null,"until":1}},"parts":{"tags":true,"metadata":false}}"#,
+                concat!(
+                    r#"{"by":"ann","reason":"request 7","which":{"versions":{"after":null,"#,
+                    r#""until":1}},"parts":{"tags":true,"metadata":false}}"#,
+                ),
             ),
             (
                 AmendmentRecord::Erased {
@@ -173,7 +176,11 @@ mod tests {
                     which: ErasedEvents::Event(id),
                     parts: RecordedParts::default(),
                 },
-                r#"{"by":"ann","reason":"request 7","which":{"event":"00000000-0000-0000-0000-000000000001"},"parts":{"tags":false,"metadata":false}}"#,
+                concat!(
+                    r#"{"by":"ann","reason":"request 7","#,
+                    r#""which":{"event":"00000000-0000-0000-0000-000000000001"},"#,
+                    r#""parts":{"tags":false,"metadata":false}}"#,
+                ),
             ),
             (
                 AmendmentRecord::Amended {
@@ -181,7 +188,10 @@ mod tests {
                     reason: reason.clone(),
                     event: id,
                 },
-                r#"{"by":"ann","reason":"request 7","event":"00000000-0000-0000-0000-000000000001"}"#,
+                concat!(
+                    r#"{"by":"ann","reason":"request 7","#,
+                    r#""event":"00000000-0000-0000-0000-000000000001"}"#,
+                ),
             ),
             (
                 AmendmentRecord::Deleted {
@@ -190,7 +200,10 @@ mod tests {
                     until: Some(Version::FIRST),
                     parts: ErasedParts::ALL.into(),
                 },
-                r#"{"by":"ann","reason":"request 7","until":1,"parts":{"tags":true,"metadata":true}}"#,
+                concat!(
+                    r#"{"by":"ann","reason":"request 7","until":1,"parts":{"tags":true,"#,
+                    r#""metadata":true}}"#,
+                ),
             ),
             (
                 AmendmentRecord::Reopened { by, reason },

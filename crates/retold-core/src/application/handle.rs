@@ -146,8 +146,8 @@ impl Application {
         Ok((page?, query))
     }
 
-    /// Returns whether events were amended after one checkpoint, up to another. Costs a read only if
-    /// events of the log were ever amended.
+    /// Returns whether events were amended after one checkpoint, up to another. Costs a read only
+    /// if events of the log were ever amended.
     pub(super) async fn is_amended_between(
         &self,
         after: Checkpoint,
