@@ -82,8 +82,8 @@ impl EditedEvent {
     fn from_text(text: &str, origin: &str) -> Result<Self, CommandFailure> {
         serde_json::from_str(text).map_err(|error| {
             CommandFailure::Failed(format!(
-                "{origin} is not an event of the form {{\"topic\": …, \"revision\": …, \"tags\": \
-                 […], \"payload\": …}}: {error}"
+                "{origin} is not an event of the form {{\"topic\": …, \"revision\": …, \
+                 \"tags\": […], \"payload\": …}}: {error}"
             ))
         })
     }

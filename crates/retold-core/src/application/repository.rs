@@ -41,8 +41,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if it has no events; [`Error::Deleted`]; [`Error::Mapping`] if one of its
-    /// events cannot be read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::NotFound`] if it has no events; [`Error::Deleted`]; [`Error::Mapping`] if one of
+    /// its events cannot be read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn get<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Loaded<A>> {
         let id = id.into();
         let stream: Arc<str> = id.stream().into();
