@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::{FINDINGS_MAX, PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::{
-    BoxFuture, Corrupt, Lease, LogEntry, LogId, OwnProcess, RecordError, Recorder, Store,
+    BoxFuture, Corrupt, Lease, LogEntry, LogId, OwnProcess, Purged, RecordError, Recorder, Store,
     ViewEntry, check_lease,
 };
 use rusqlite::{Connection, params};
@@ -418,23 +418,46 @@ impl Store for SqliteStore {
         Box::pin(std::future::ready(Ok(SystemTime::now().into())))
     }
 
-    fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
-        let shared = self.shared.clone();
-        let (sender, receiver) = oneshot::channel();
-        // The whole file is read, so this does not run on the thread of a task.
-        let started = thread::Builder::new()
-            .name("retold-verify".into())
-            .spawn(move || {
-                let verified = verify_files(&shared);
-                // If this fails, the receiver is gone.
-                drop(sender.send(verified));
-            });
+    /// Rewrites the whole file, which takes about as long as copying it, and as much free space
+    /// next to the file and in the folder for temporary files. Appends wait in the meantime; those
+    /// of other processes may become `Unavailable`.
+    fn purge(&self) -> BoxFuture<'_, Result<Purged, RecordError>> {
         Box::pin(async move {
-            started.map_err(|error| RecordError::unavailable("starting a thread", error))?;
-            let stopped = |error| RecordError::unavailable("verifying", error);
-            receiver.await.map_err(stopped)?
+            let writer = self.shared.writer()?.clone();
+            let shared = self.shared.clone();
+            let purge = move || {
+                let purged = writer.purge();
+                drop((writer, shared));
+                purged
+            };
+            on_a_thread("retold-purge", "purging", purge).await
         })
     }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
+        let shared = self.shared.clone();
+        on_a_thread("retold-verify", "verifying", move || verify_files(&shared))
+    }
+}
+
+/// Runs work on the whole file, which is too long for the thread of a task. The work begins at
+/// once, and ends even if the future is dropped.
+fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, RecordError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, RecordError>> {
+    let (sender, receiver) = oneshot::channel();
+    let run = move || {
+        // If this fails, the receiver is gone.
+        drop(sender.send(work()));
+    };
+    let started = thread::Builder::new().name(name.into()).spawn(run);
+    Box::pin(async move {
+        started.map_err(|error| RecordError::unavailable("starting a thread", error))?;
+        let stopped = |error| RecordError::unavailable(what, error);
+        receiver.await.map_err(stopped)?
+    })
 }
 
 #[cfg(test)]

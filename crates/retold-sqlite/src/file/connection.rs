@@ -322,6 +322,10 @@ impl FilePlace {
 fn set_up_writer(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
     use_write_ahead_log(conn, options.busy_wait_max)?;
     check_cells(conn)?;
+    // What is deleted from a page is overwritten with zeros, because the page is written anyway.
+    // Whole pages that become free are left as they are until a purge: writing them would double
+    // what is written for a large snapshot that replaces another.
+    conn.pragma_update(None, "secure_delete", "FAST")?;
     let synchronous = match options.durability {
         SqliteDurability::Full => "FULL",
         SqliteDurability::Normal => "NORMAL",
@@ -427,6 +431,16 @@ mod tests {
         let place = FilePlace::writable(&link).unwrap();
         let _conn = place.open_writer(&SqliteOptions::new()).unwrap();
         assert!(place.wal_path().exists());
+    }
+
+    #[test]
+    fn the_writer_overwrites_what_it_deletes_from_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = FilePlace::writable(&folder.path().join("dogs.db")).unwrap();
+        let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+        let level = conn.pragma_query_value(None, "secure_delete", |row| row.get(0));
+        // FAST, as in the docs of the pragma.
+        assert_eq!(level, Ok(2));
     }
 
     /// Goal: a file is read without locks only if there can be none, never because another

@@ -11,8 +11,8 @@ use crate::file::log::Born;
 use crate::file::seq::LogKey;
 use crate::file::topics::RECORD_TOPICS;
 
-/// Returns whether the record of an amendment of a stream has a higher version than this: a state of
-/// this version may have content of events that were amended.
+/// Returns whether the record of an amendment of a stream has a higher version than this: a state
+/// of this version may have content of events that were amended.
 fn is_outdated(
     conn: &Connection,
     log: LogKey,

@@ -1,10 +1,9 @@
 //! Amendments of recorded events, judged and made in the transaction of the append, before its
 //! events are recorded.
 //!
-//! Each event is read and checked before it is changed, so an amendment never hides damage. While
-//! events change, SQLite overwrites the bytes that they occupied with zeros (`secure_delete`).
-//! Copies that SQLite made earlier are elsewhere in the file, and a
-//! [purge](super::group::Writing::purge) removes them.
+//! Each event is read and checked before it is changed, so an amendment never hides damage. What
+//! an event had before stays in unused parts of the files until a
+//! [purge](super::group::Writing::purge) removes it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,11 +76,11 @@ impl Transaction<'_> {
         self.conn
             .prepare_cached("INSERT OR IGNORE INTO amending VALUES (?1)")?
             .execute([log])?;
-        let made = with_secure_delete(self.conn, || match self.amend_all(born, amendments) {
-            Ok(()) => Ok(Ok(())),
-            Err(Stop::Refused(error)) => Ok(Err(error)),
-            Err(Stop::Sqlite(error)) => Err(error),
-        })?;
+        let made = match self.amend_all(born, amendments) {
+            Ok(()) => Ok(()),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Sqlite(error)) => return Err(error),
+        };
         self.conn
             .prepare_cached("DELETE FROM amending WHERE log = ?1")?
             .execute([log])?;
@@ -303,20 +302,6 @@ fn check_is_one(changed: usize, event: &StoredEvent) -> Result<(), Corrupt> {
 
 fn place_of(event: &StoredEvent) -> String {
     format!("event {} at {}", event.id(), event.position())
-}
-
-/// Makes SQLite overwrite what is deleted with zeros, while something is done: within pages, and
-/// whole pages that become free. It is off otherwise, because a page that becomes free need then
-/// not be written.
-fn with_secure_delete<T>(
-    conn: &Connection,
-    something: impl FnOnce() -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let before: i64 = conn.pragma_query_value(None, "secure_delete", |row| row.get(0))?;
-    conn.pragma_update(None, "secure_delete", 1)?;
-    let done = something();
-    conn.pragma_update(None, "secure_delete", before)?;
-    done
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The path of one append through the writer's transaction: judged, its amendments made, then recorded
-//! and projected.
+//! The path of one append through the writer's transaction: judged, its amendments made, then
+//! recorded and projected.
 
 use std::sync::Arc;
 

@@ -5,6 +5,8 @@
 //! member writes, the transaction is rolled back and every member runs separately, so that the
 //! failure of one does not affect the others. This way no savepoints are needed if nothing fails.
 
+mod purge;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

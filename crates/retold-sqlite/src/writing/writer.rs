@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use retold_core::recording::{Append, Appended, RecordError};
+use retold_core::recording::{Append, Appended, Purged, RecordError};
 use rusqlite::Connection;
 
 use super::alarm::Alarm;
@@ -219,6 +219,16 @@ impl Writer {
             Ok(false) => tracing::warn!("the write-ahead log is large, and a read still needs it"),
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
         }
+    }
+
+    /// Rewrites the file without what is no longer part of it. Appends wait in the meantime.
+    pub(crate) fn purge(&self) -> Result<Purged, RecordError> {
+        let purged = self.writing().purge(self.busy_wait_max);
+        // Callers that queued in the meantime found the writer taken.
+        if !self.queue.wake_front() {
+            self.alarm.raise();
+        }
+        purged
     }
 
     pub(crate) fn progress(&self) -> QueueProgress {

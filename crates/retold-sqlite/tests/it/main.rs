@@ -24,6 +24,7 @@ mod opening;
 mod presence;
 mod processes;
 mod projection;
+mod purging;
 mod rights;
 mod space;
 mod wal;

@@ -1,0 +1,336 @@
+//! Purging: what was erased or replaced is in no byte of a store's files afterwards.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use retold_core::recording::limits::SNAPSHOTS_PER_STREAM_MAX;
+use retold_core::recording::{
+    Amendment, Append, Appended, ErasedParts, EventId, LogRead, NewEvent, PageEnd, RecordError,
+    Recorder, Replacement, Store, StoredEvent, StoredSnapshot, Version, verify_log,
+};
+use retold_sqlite::{SqliteOptions, SqliteStore};
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use crate::place::{Place, event, log, record};
+
+/// Begins every text that is erased or replaced in these tests.
+const SECRET: &str = "sesame-open-";
+/// Sizes of payloads: within a page, nearly a page, and in 3, 5 and 50 overflow pages.
+const SIZES: [usize; 6] = [20, 700, 3_000, 9_000, 20_000, 200_000];
+const STREAMS: u64 = 5;
+
+/// A text of this size that has the secret many times.
+fn secret_of(size: usize, number: u128) -> String {
+    let text = format!("{SECRET}{number:08}-");
+    let text = text.repeat(size / text.len() + 1);
+    format!("{text:?}")
+}
+
+fn stream(number: u128) -> String {
+    format!("dog/{}", number % u128::from(STREAMS))
+}
+
+fn secret_event(number: u128) -> NewEvent {
+    let mut event = event(number)
+        .stream(stream(number))
+        .tag(format!("{SECRET}{}", number % 7))
+        .tag(format!("{SECRET}{number}"))
+        .tag("all")
+        .metadata(format!("{SECRET}{number}"));
+    let size = SIZES[usize::try_from(number).unwrap() % SIZES.len()];
+    event.payload = Some(secret_of(size, number).into());
+    event
+}
+
+fn public_event(number: u128) -> NewEvent {
+    let size = usize::try_from(number * 97 % 3_000).unwrap();
+    let mut event = event(number).stream(stream(number)).tag("public");
+    event.payload = Some(format!("{:?}", "public".repeat(size / 6)).into());
+    event
+}
+
+/// The places of the secret in the files of a store.
+fn find_secret(path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        let first = SECRET.as_bytes()[0];
+        let places = (0..bytes.len())
+            .filter(|at| bytes[*at] == first && bytes[*at..].starts_with(SECRET.as_bytes()));
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        found.extend(places.map(|at| format!("{name} at {at}")));
+    }
+    found
+}
+
+async fn whole(recorder: &dyn Recorder) -> Vec<StoredEvent> {
+    let (mut events, mut after) = (Vec::new(), None);
+    loop {
+        let page = recorder.read_log(LogRead::new().after(after)).await;
+        let page = page.unwrap();
+        after = page.events.last().map(StoredEvent::position).or(after);
+        events.extend(page.events);
+        if page.end == PageEnd::Complete {
+            return events;
+        }
+    }
+}
+
+/// Fills the log `dogs` with events, tags, metadata and snapshots that have the secret, in turns
+/// with a log that has not: its events come after those of `dogs` in the file, so pages are split
+/// all the time, which leaves copies of rows behind.
+async fn fill(store: &SqliteStore) {
+    let (dogs, cats) = (log(store, "dogs").await, log(store, "cats").await);
+    for number in 1..=180 {
+        cats.append(Append::of([public_event(number)]))
+            .await
+            .unwrap();
+        let secret = secret_event(number);
+        dogs.append(Append::of([secret])).await.unwrap();
+        if number % 3 == 0 {
+            let version = u64::try_from(number.div_ceil(u128::from(STREAMS))).unwrap();
+            let size = SIZES[usize::try_from(number / 3).unwrap() % SIZES.len()];
+            let state = secret_of(size, number);
+            let version = Version::new(version).unwrap();
+            let snapshot = StoredSnapshot::new(stream(number), version, "Dog", state);
+            dogs.put_snapshot(snapshot).await.unwrap();
+        }
+    }
+}
+
+/// Erases or replaces everything that has the secret.
+async fn amend(dogs: &dyn Recorder) {
+    let mut number = 1_000;
+    for event in whole(dogs).await {
+        number += 1;
+        let stream = event.stream().unwrap();
+        let mut append = Append::of([record(number, stream)]);
+        append = match number % 3 {
+            // It keeps its metadata until its stream is erased.
+            0 => {
+                let mut replacement = Replacement::of(&event, "[]").unwrap();
+                replacement.tags.clear();
+                append.amendment(Amendment::ReplaceEvent {
+                    event: event.id(),
+                    stream: Some(stream.into()),
+                    replacement,
+                })
+            }
+            _ => append.amendment(Amendment::EraseEvent {
+                event: event.id(),
+                stream: Some(stream.into()),
+                parts: ErasedParts::ALL,
+            }),
+        };
+        dogs.append(append).await.unwrap();
+    }
+    for stream in (0..STREAMS).map(|number| stream(number.into())) {
+        number += 1;
+        let until = Version::new(36).unwrap();
+        let append = Append::of([record(number, &stream)]);
+        let erase = Amendment::EraseStream {
+            stream: stream.into(),
+            after: None,
+            until,
+            parts: ErasedParts::ALL,
+        };
+        dogs.append(append.amendment(erase)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_after_erasing_and_purging() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store).await;
+    let (dogs, cats) = (log(&store, "dogs").await, log(&store, "cats").await);
+    let others = whole(&*cats).await;
+    amend(&*dogs).await;
+    assert!(
+        !find_secret(&place.path()).is_empty(),
+        "the search finds it"
+    );
+
+    let purged = store.purge().await.unwrap();
+    assert_eq!(purged.remains, Vec::<String>::new());
+    assert_eq!(find_secret(&place.path()), Vec::<String>::new());
+
+    // Everything else is there, and the store works as before.
+    assert_eq!(whole(&*cats).await, others);
+    let events = whole(&*dogs).await;
+    assert!(events[..180].iter().all(StoredEvent::is_erased));
+    for (name, recorder) in [("dogs", &dogs), ("cats", &cats)] {
+        let report = verify_log(&**recorder, &mut |_| {}).await.unwrap();
+        assert_eq!(report.findings, [], "{name}");
+    }
+    assert_eq!(store.verify().await.unwrap(), []);
+    dogs.append(Append::of([public_event(5_000)]))
+        .await
+        .unwrap();
+    drop((dogs, cats, store));
+    assert_eq!(find_secret(&place.path()), Vec::<String>::new());
+    assert_eq!(place.open().verify().await.unwrap(), []);
+}
+
+/// Goal: copies that SQLite makes of rows are purged, too, even those that it makes while it
+/// overwrites what it deletes. Method: erasing leaves holes in pages, which makes SQLite move the
+/// other rows when it needs room; these are erased later.
+#[tokio::test]
+async fn copies_of_rows_are_purged() {
+    let place = Place::new();
+    let store = place.open();
+    let (dogs, cats) = (log(&store, "dogs").await, log(&store, "cats").await);
+    cats.append(Append::of((1..200).map(public_event)))
+        .await
+        .unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut number = 100_000;
+    let mut left = Vec::new();
+    let erase = |ids: Vec<u128>, number: u128| {
+        let records = (0..u128::from(STREAMS)).map(|it| record(number + it, &stream(it)));
+        ids.into_iter().fold(Append::of(records), |append, id| {
+            append.amendment(Amendment::EraseEvent {
+                event: event(id).id,
+                stream: Some(stream(id).into()),
+                parts: ErasedParts::ALL,
+            })
+        })
+    };
+    for id in 1..=300 {
+        let mut event = secret_event(id);
+        event.payload = Some(secret_of(random.usize(10..900), id).into());
+        dogs.append(Append::of([event])).await.unwrap();
+        left.push(id);
+        if id % 4 == 0 {
+            number += 10;
+            let erased = (0..2).map(|_| left.swap_remove(random.usize(..left.len())));
+            dogs.append(erase(erased.collect(), number)).await.unwrap();
+        }
+    }
+    dogs.append(erase(left, number + 10)).await.unwrap();
+    assert!(store.purge().await.unwrap().is_complete());
+    assert_eq!(find_secret(&place.path()), Vec::<String>::new());
+    assert_eq!(store.verify().await.unwrap(), []);
+}
+
+/// Snapshots that were dropped as too many, or with `drop_snapshots`, go too.
+#[tokio::test]
+async fn dropped_snapshots_are_purged() {
+    let place = Place::new();
+    let store = place.open();
+    let dogs = log(&store, "dogs").await;
+    for number in 1..=40 + SNAPSHOTS_PER_STREAM_MAX as u128 {
+        let state = match number {
+            ..=40 => secret_of(
+                SIZES[usize::try_from(number).unwrap() % SIZES.len()],
+                number,
+            ),
+            _ => "{}".into(),
+        };
+        let version = Version::new(u64::try_from(number).unwrap()).unwrap();
+        for stream in ["dog/1", "dog/2"] {
+            let snapshot = StoredSnapshot::new(stream, version, "Dog", state.clone());
+            dogs.put_snapshot(snapshot).await.unwrap();
+        }
+    }
+    dogs.drop_snapshots("dog/2").await.unwrap();
+    assert!(!find_secret(&place.path()).is_empty());
+    assert!(store.purge().await.unwrap().is_complete());
+    assert_eq!(find_secret(&place.path()), Vec::<String>::new());
+    assert!(dogs.snapshot("dog/1", None).await.unwrap().is_some());
+}
+
+fn impatient(place: &Place) -> SqliteStore {
+    let options = SqliteOptions::new().busy_wait_max(Duration::from_millis(30));
+    SqliteStore::open_with(place.path(), &options).unwrap()
+}
+
+async fn with_an_erased_event(store: &SqliteStore) {
+    let dogs = log(store, "dogs").await;
+    dogs.append(Append::of([secret_event(1)])).await.unwrap();
+    let erase = Amendment::EraseEvent {
+        event: EventId::new(Uuid::from_u128(1)),
+        stream: Some(stream(1).into()),
+        parts: ErasedParts::ALL,
+    };
+    let append = Append::of([record(2, &stream(1))]).amendment(erase);
+    dogs.append(append).await.unwrap();
+}
+
+/// A read by another program keeps the write-ahead log; a purge after it removes the rest.
+#[tokio::test]
+async fn a_purge_says_what_a_reader_kept() {
+    let place = Place::new();
+    let store = impatient(&place);
+    with_an_erased_event(&store).await;
+    let reader = Connection::open(place.path()).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM event")
+        .unwrap();
+    let purged = store.purge().await.unwrap();
+    assert!(!purged.is_complete());
+    assert_eq!(purged.remains.len(), 1, "{purged:?}");
+    assert!(
+        purged.remains[0].contains("another connection"),
+        "{purged:?}"
+    );
+    assert!(!find_secret(&place.path()).is_empty());
+    reader.execute_batch("COMMIT").unwrap();
+    assert!(store.purge().await.unwrap().is_complete());
+    assert_eq!(find_secret(&place.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_purge_says_what_a_writer_kept() {
+    let place = Place::new();
+    let store = impatient(&place);
+    with_an_erased_event(&store).await;
+    let writer = Connection::open(place.path()).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let purged = store.purge().await.unwrap();
+    assert!(
+        purged.remains[0].contains("could not be rewritten"),
+        "{purged:?}"
+    );
+    writer.execute_batch("ROLLBACK").unwrap();
+    assert!(store.purge().await.unwrap().is_complete());
+}
+
+#[tokio::test]
+async fn a_store_for_reading_is_not_purged() {
+    let place = Place::new();
+    with_an_erased_event(&place.open()).await;
+    let store = SqliteStore::open_read_only(place.path()).unwrap();
+    let error = store.purge().await.unwrap_err();
+    assert!(matches!(error, RecordError::Invalid(_)), "{error}");
+}
+
+/// Appends and reads of the same store are possible while it is purged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_wait_for_a_purge() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store).await;
+    let dogs = log(&store, "dogs").await;
+    let appends = async {
+        for number in 2_000..2_050 {
+            let appended = dogs.append(Append::of([public_event(number)])).await;
+            assert!(
+                matches!(appended, Ok(Appended::Recorded(_))),
+                "{appended:?}"
+            );
+            dogs.read_log(LogRead::new()).await.unwrap();
+        }
+    };
+    let purges = async {
+        for _ in 0..5 {
+            store.purge().await.unwrap();
+        }
+    };
+    tokio::join!(appends, purges);
+    assert_eq!(whole(&*dogs).await.len(), 230);
+    assert_eq!(store.verify().await.unwrap(), []);
+}
