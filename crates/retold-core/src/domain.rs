@@ -8,10 +8,13 @@ pub mod content;
 mod finite;
 mod id_source;
 
+mod upcast;
+
 mod event;
 
 mod aggregate;
 mod decision;
+mod past_types;
 
 mod id;
 
@@ -25,3 +28,9 @@ pub use self::event::{
 pub use self::finite::{Finite, to_json};
 pub use self::id::Id;
 pub use self::id_source::{IdSource, SequentialIds, UuidV7Source};
+#[doc(hidden)]
+pub use self::past_types::{erased_past_as, past_types, read_past_as};
+pub(crate) use self::upcast::StoredEnvelope;
+pub use self::upcast::{
+    Decoded, DecodedEvents, EventShape, PastEvent, SplitInto, Upcast, Upcasted,
+};

@@ -17,6 +17,8 @@ mod codec;
 mod any_event;
 mod error;
 
+mod upcasting;
+
 mod mapper;
 
 mod event_reader;
@@ -25,7 +27,7 @@ pub use self::any_event::{Addressed, AnyEvent};
 pub use self::codec::{CODEC_NAME_SIZE_MAX, Codec, ProgramCodec};
 pub use self::codec_error::CodecError;
 pub use self::custom_codec::{ContentReader, CustomCodec};
-pub use self::error::{MappingError, StoredEventPlace};
+pub use self::error::{MappingError, StoredEventPlace, UpcastError};
 pub(crate) use self::event_reader::EventReader;
 pub(crate) use self::json_difference::{Arrays, canonical_json, check_round_trip, json_difference};
 pub use self::mapper::{Envelope, Mapper};

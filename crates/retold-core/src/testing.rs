@@ -110,9 +110,11 @@ mod outcome;
 
 mod aggregate_case;
 mod log_case;
+mod recorded_shape;
 
 pub use self::aggregate_case::{AggregateCase, AggregateDecided, given};
 pub use self::log_case::{LogCase, LogDecided, given_log};
+pub use self::recorded_shape::read_recorded;
 
 /// The name of a decision that was given none.
 const UNNAMED: &str = "it is decided";

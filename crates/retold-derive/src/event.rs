@@ -2,6 +2,7 @@
 //! joins events.
 
 mod attributes;
+mod reading;
 mod serde_attributes;
 mod tag;
 
@@ -10,11 +11,11 @@ mod join;
 mod structure;
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::{Data, DeriveInput, Error, GenericParam, LitStr, Path, Result, parse_quote};
 
-use self::attributes::EnumAttributes;
-use crate::attribute::is_deprecated;
+use self::attributes::{EnumAttributes, TypeAttributes};
+use crate::attribute::{is_deprecated, place_of, plain_name};
 
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     refuse_generics(input)?;
@@ -57,6 +58,7 @@ pub(crate) fn expand_error(input: &DeriveInput, error: &Error) -> TokenStream {
         tags: None,
         serialize: quote!(::core::unreachable!()),
         deserialize: quote!(::core::unreachable!()),
+        past: TokenStream::new(),
     }
     .into_tokens();
     quote!(#error #implementation)
@@ -93,6 +95,8 @@ struct Implementation<'i> {
     tags: Option<TokenStream>,
     serialize: TokenStream,
     deserialize: TokenStream,
+    /// The methods that read events of other shapes, and erased ones.
+    past: TokenStream,
 }
 
 impl Implementation<'_> {
@@ -105,6 +109,7 @@ impl Implementation<'_> {
             tags,
             serialize,
             deserialize,
+            past,
         } = self;
         let name = &input.ident;
         let deprecated = match &input.data {
@@ -145,6 +150,8 @@ impl Implementation<'_> {
                 ) -> ::core::result::Result<Self, __D::Error> {
                     #deserialize
                 }
+
+                #past
             }
         }
     }
@@ -155,9 +162,22 @@ fn event_type(
     krate: &Path,
     topic: &LitStr,
     former_topics: &[LitStr],
-    revision: Option<&syn::LitInt>,
+    attributes: &TypeAttributes,
 ) -> TokenStream {
     let former = (!former_topics.is_empty()).then(|| quote!(.formerly(&[#(#former_topics),*])));
+    let revision = attributes.revision.as_ref();
     let revision = revision.map(|it| quote!(.revision(#it)));
-    quote!(#krate::domain::EventType::of::<Self>(#topic) #former #revision)
+    let shapes = reading::shapes_of(krate, attributes);
+    quote!(#krate::domain::EventType::of::<Self>(#topic) #former #revision #shapes)
+}
+
+/// Returns the check that rejects, at compile time, two types with the same topic.
+fn check_topics(krate: &Path, name: &syn::Ident) -> TokenStream {
+    let text = LitStr::new(&plain_name(name), name.span());
+    quote_spanned! {place_of(name.span())=>
+        const _: () = #krate::domain::check_distinct_topics(
+            #text,
+            <#name as #krate::domain::Event>::TYPES,
+        );
+    }
 }

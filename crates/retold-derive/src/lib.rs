@@ -54,10 +54,22 @@ use syn::{DeriveInput, parse_macro_input};
 ///   DogEvent { Registered(Registered), TrickAdded(TrickAdded) }`. Topics, revisions, tags and
 ///   payloads are those of the joined events; each converts to the enum with `into()`, and a
 ///   decision over the enum may return any of them.
+/// - `from(1 = OldType, …)`: on a struct, the Rust types of older revisions, in ascending order. A
+///   type is used for its own revision and for those between it and the one listed before; later
+///   revisions than the last one listed are read as the present type, by the defaults of its serde
+///   attributes. Each type implements `Upcast` to the next one, and the last one `Upcast` or
+///   `SplitInto` to the event.
+/// - `ahead(4 = NewType, …)`: on a struct, the types of revisions that only newer programs record.
+///   Each implements `Upcast` or `SplitInto` to the event, so that this program can read them.
+/// - `erased = skip`, or `erased = path`: what an event is read as whose content was erased: as
+///   nothing, or as the result of a function of `&PastEvent<'_>`, which returns an event. Without
+///   it, reading an erased event is an error. On an enum, for all variants without their own.
+/// - `past(OldEvent, …)`: events that are no longer recorded and are read as this one. Each is itself
+///   an `Event` with its topic, and implements `Upcast` or `SplitInto` to this type.
 /// - `crate = path`: the path of Retold, if not `::retold`.
 ///
 /// On a variant: `topic = "…"`, the whole topic; `formerly("…", …)`, whole former topics; `revision
-/// = N`; `tag = "…"`.
+/// = N`; `tag = "…"`; `from(…)`; `ahead(…)`; `erased = …`.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

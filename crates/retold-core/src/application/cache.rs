@@ -59,7 +59,16 @@ impl<A> Folded<A> {
 impl<A: Aggregate> Folded<A> {
     /// Applies the next event of the stream. Clones the state if it is shared.
     pub(crate) fn apply(&mut self, event: &A::Event) {
-        Arc::make_mut(&mut self.state).apply(event);
+        self.apply_read(std::slice::from_ref(event));
+    }
+
+    /// Applies what the next event of the stream is read as: usually one event. Clones the state if
+    /// it is shared and changes.
+    pub(crate) fn apply_read(&mut self, events: &[A::Event]) {
+        if !events.is_empty() {
+            let state = Arc::make_mut(&mut self.state);
+            events.iter().for_each(|event| state.apply(event));
+        }
         self.pass();
     }
 

@@ -31,7 +31,7 @@ struct FoldedType<S> {
     /// The only topics that are folded; all topics of the type if empty.
     only: Vec<&'static str>,
     register: fn(&TopicRegistry) -> Result<(), RegistryError>,
-    take_in: fn(&Mapper, &StoredEvent, &mut S) -> Result<()>,
+    take_in: fn(&Mapper, &StoredEvent, &mut S, only: &[&'static str]) -> Result<()>,
 }
 
 /// Returns the fold of the default `S` over all events of type `E`. Narrow it with
@@ -57,9 +57,11 @@ fn kind<S: Apply<E>, E: Event>() -> FoldedType<S> {
         type_name: std::any::type_name::<E>,
         only: Vec::new(),
         register: TopicRegistry::register_event::<E>,
-        take_in: |mapper, stored, state| {
-            let event: E = mapper.decode(stored)?;
-            state.apply(&event);
+        take_in: |mapper, stored, state, only| {
+            let is_meant = |event: &&E| is_selected(event.event_type(), only);
+            let events = mapper.read::<E>(stored)?;
+            let events = events.as_slice().iter().filter(is_meant);
+            events.for_each(|event| state.apply(event));
             Ok(())
         },
     }
@@ -145,18 +147,22 @@ impl<S> Fold<S> {
     ) -> Result<()> {
         let takes = |kind: &&FoldedType<S>| kind.takes(stored.topic());
         match self.kinds.iter().find(takes) {
-            Some(kind) => (kind.take_in)(application.mapper(), stored, state),
+            Some(kind) => (kind.take_in)(application.mapper(), stored, state, &kind.only),
             None => Err(unknown_topic(application.registry(), stored).into()),
         }
     }
 }
 
+/// Returns whether the fold selects events of this type.
+fn is_selected(event_type: &EventType, only: &[&'static str]) -> bool {
+    only.is_empty() || only.iter().any(|topic| event_type.has_topic(topic))
+}
+
 impl<S> FoldedType<S> {
-    /// Returns whether events with this topic are folded as this type.
+    /// Returns whether events with this topic are folded as this type, or may be read as events that
+    /// are.
     fn takes(&self, topic: &str) -> bool {
-        let is_meant = |it: &EventType| {
-            self.only.is_empty() || self.only.iter().any(|only| it.has_topic(only))
-        };
+        let is_meant = |it: &EventType| it.is_past || is_selected(it, &self.only);
         let mut types = self.types.iter();
         types.any(|it| it.has_topic(topic) && is_meant(it))
     }
@@ -165,7 +171,8 @@ impl<S> FoldedType<S> {
         if self.only.is_empty() {
             return Ok(self.types.iter().flat_map(EventType::topics).collect());
         }
-        let mut topics = Vec::new();
+        let past = self.types.iter().filter(|it| it.is_past);
+        let mut topics: Vec<_> = past.flat_map(EventType::topics).collect();
         for only in &self.only {
             match self.types.iter().find(|it| it.has_topic(only)) {
                 Some(event_type) => topics.extend(event_type.topics()),

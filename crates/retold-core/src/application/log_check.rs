@@ -24,7 +24,7 @@ use crate::domain::{Aggregate, Id, SnapshotRule};
 use crate::mapping::{Arrays, EventReader, MappingError, StoredEventPlace, json_difference};
 use crate::recording::limits::{FINDINGS_MAX, RESERVED_PREFIX, SNAPSHOTS_PER_STREAM_MAX};
 use crate::recording::{
-    BoxFuture, LogRead, PageEnd, Position, StoredEvent, StoredSnapshot, Version,
+    BoxFuture, LogRead, NewEvent, PageEnd, Position, StoredEvent, StoredSnapshot, Version,
 };
 
 /// The result of checking a log against a program's types. `Display` prints one line per finding.
@@ -156,6 +156,16 @@ impl Application {
             }
         }
         Ok(check)
+    }
+
+    /// Returns whether a recorded event of any shape is read as the same event as a new one,
+    /// as one of the declared types.
+    pub(crate) fn is_read_as(&self, recorded: &StoredEvent, new: &NewEvent) -> bool {
+        let mut readers = self.core.declared.readers.iter();
+        readers.any(|reader| {
+            reader.topics().any(|topic| topic == recorded.topic())
+                && reader.is_same(&self.core.mapper, recorded, new)
+        })
     }
 
     async fn check_events(

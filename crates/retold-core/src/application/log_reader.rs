@@ -9,7 +9,7 @@ use super::handle::Application;
 use super::logged::Logged;
 use super::selection::{Selection, TypedWatches};
 use super::topic_watch::unknown_topic;
-use crate::domain::Event;
+use crate::domain::{Decoded, Event};
 use crate::mapping::{Mapper, TopicRegistry};
 use crate::recording::{EventId, Recorder, StoredEvent};
 
@@ -97,17 +97,18 @@ impl LogReader {
     pub fn stored_where(&self, unknown: UnknownTopics) -> Selection<StoredEvent> {
         let registry = Arc::clone(&self.registry);
         let decode = move |event: &StoredEvent| match unknown {
-            UnknownTopics::Skip if !registry.knows(event.topic()) => Ok(None),
+            UnknownTopics::Skip if !registry.knows(event.topic()) => Ok(Decoded::Nothing),
             UnknownTopics::Fail if !registry.knows(event.topic()) => {
                 Err(unknown_topic(&registry, event).into())
             }
-            _ => Ok(Some(event.clone())),
+            _ => Ok(Decoded::One(event.clone())),
         };
         Selection::new(Arc::clone(&self.recorder), None, Arc::new(decode))
     }
 
     /// Selects the events of type `E`, decoded. Other events are not read: the query contains the
-    /// topics of `E`, including former ones.
+    /// topics of `E`, including former ones. An event of an older shape that is read as several
+    /// events is returned as several, with the same position and id.
     ///
     /// If the application declares its types, the reading or subscription stops with an error at an
     /// event of an unknown topic, unless it [skips them](Selection::skips_unknown_events): it may
@@ -118,10 +119,7 @@ impl LogReader {
             if E::index_of_topic(stored.topic()).is_none() {
                 return Err(unknown_topic(&registry, stored).into());
             }
-            Ok(Some(Logged {
-                event: mapper.decode::<E>(stored)?,
-                stored: stored.clone(),
-            }))
+            Ok(Logged::all(mapper.read::<E>(stored)?, stored))
         };
         let recorder = Arc::clone(&self.recorder);
         Selection::new(recorder, Some(E::TYPES), Arc::new(decode)).watching(
@@ -140,17 +138,27 @@ impl LogReader {
         Ok(self.recorder.event(id).await?)
     }
 
-    /// Returns the event with this id, decoded, or `None`.
+    /// Returns the event with this id, decoded, or `None`: also if nothing is left of it because its
+    /// content was erased.
     ///
     /// # Errors
     ///
-    /// `Mapping` if it has another type or cannot be decoded; `Unavailable`, `Corrupt`.
+    /// `Mapping` if it has another type, cannot be decoded, or is read as several events;
+    /// `Unavailable`, `Corrupt`.
     pub async fn event<E: Event>(&self, id: EventId) -> Result<Option<Logged<E>>, Error> {
         let Some(stored) = self.recorder.event(id).await? else {
             return Ok(None);
         };
+        if let Decoded::Nothing = self.mapper.read::<E>(&stored)? {
+            return Ok(None);
+        }
         let event = self.mapper.decode(&stored)?;
-        Ok(Some(Logged { event, stored }))
+        let part = 0;
+        Ok(Some(Logged {
+            event,
+            stored,
+            part,
+        }))
     }
 }
 

@@ -83,6 +83,7 @@ impl<T> Reading<T> {
             next: Next::First(after),
             pending: None,
             page: VecDeque::new(),
+            rest: VecDeque::new(),
             read_to: None,
         }
     }
@@ -134,6 +135,8 @@ pub struct Events<T> {
     next: Next,
     pending: Option<BoxFuture<'static, Result<Page, RecordError>>>,
     page: VecDeque<StoredEvent>,
+    /// The rest of what the last event of the page was read as.
+    rest: VecDeque<T>,
     read_to: Option<Checkpoint>,
 }
 
@@ -201,14 +204,19 @@ impl<T> Events<T> {
     /// Returns the next event of the page in memory, or `None` if there is none.
     fn take(&mut self) -> Result<Option<T>, Error> {
         while self.left > 0 {
-            let Some(stored) = self.page.front() else {
-                break;
-            };
-            let event = self.selection.decode(stored)?;
-            self.page.pop_front();
-            if event.is_some() {
+            let mut next = self.rest.pop_front();
+            if next.is_none() {
+                let Some(stored) = self.page.front() else {
+                    break;
+                };
+                let mut events = self.selection.decode(stored)?.into_iter();
+                self.page.pop_front();
+                next = events.next();
+                self.rest.extend(events);
+            }
+            if next.is_some() {
                 self.left -= 1;
-                return Ok(event);
+                return Ok(next);
             }
         }
         Ok(None)
@@ -243,6 +251,9 @@ impl<T> Events<T> {
         self.page = page.events.into();
     }
 }
+
+/// Nothing in it is pinned.
+impl<T> Unpin for Events<T> {}
 
 impl<T> Stream for Events<T> {
     type Item = Result<T, Error>;

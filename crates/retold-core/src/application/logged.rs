@@ -1,6 +1,6 @@
 //! A decoded event of a log, with the data recorded around it.
 
-use crate::domain::{Aggregate, Id, Timestamp};
+use crate::domain::{Aggregate, Decoded, Id, Timestamp};
 use crate::recording::{Checkpoint, Corrupt, EventId, Metadata, Position, StoredEvent, Version};
 
 /// A decoded event of a log, with the data recorded around it.
@@ -11,6 +11,25 @@ pub struct Logged<E> {
     pub event: E,
     /// The event as it is stored: topic, tags, origin and everything else.
     pub stored: StoredEvent,
+    /// Which of the events it is that the stored event is read as, from 0: always 0 unless an event
+    /// of an older shape is read as several. They have the same position and id.
+    pub part: u32,
+}
+
+impl<E> Logged<E> {
+    /// Returns the events that a stored event is read as.
+    pub(crate) fn all(events: Decoded<E>, stored: &StoredEvent) -> Decoded<Self> {
+        let mut part = 0;
+        events.map(|event| {
+            let logged = Self {
+                event,
+                stored: stored.clone(),
+                part,
+            };
+            part += 1;
+            logged
+        })
+    }
 }
 
 impl<E> Logged<E> {

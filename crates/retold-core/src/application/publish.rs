@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::error::Result;
 use super::limits::COMMITS_KEPT;
-use crate::domain::Event;
+use crate::domain::{Decoded, Event};
 use crate::mapping::Mapper;
 use crate::recording::{Append, Checkpoint, NewEvent, Position, Positions};
 
@@ -35,9 +35,14 @@ impl Committed {
     /// Returns its events of type `E` in order, decoded, each with its position.
     pub fn events_of<E: Event>(&self) -> impl Iterator<Item = Result<(Position, E)>> {
         let is_of_type = |(_, event): &(_, &NewEvent)| E::index_of_topic(&event.topic).is_some();
-        self.events()
-            .filter(is_of_type)
-            .map(|(position, event)| Ok((position, self.mapper.decode_new(event, position)?)))
+        let read = |(position, event): (Position, &NewEvent)| match self
+            .mapper
+            .read_new::<E>(event, position)
+        {
+            Ok(events) => events.map(|event| Ok((position, event))),
+            Err(error) => Decoded::One(Err(error.into())),
+        };
+        self.events().filter(is_of_type).flat_map(read)
     }
 
     /// Returns the checkpoint of its last event; `None` if it has only processed ranges.

@@ -389,8 +389,8 @@ impl Application {
             folded.pass();
             return Ok(());
         }
-        match self.core.mapper.decode::<A::Event>(stored) {
-            Ok(event) => folded.apply(&event),
+        match self.core.mapper.read::<A::Event>(stored) {
+            Ok(events) => folded.apply_read(events.as_slice()),
             Err(MappingError::UnknownTopic { topic, .. })
                 if self.core.registry.is_retired(&topic) =>
             {

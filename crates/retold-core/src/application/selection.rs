@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
 use super::topic_watch::TopicWatch;
-use crate::domain::EventType;
+use crate::domain::{Decoded, EventType};
 use crate::mapping::TopicRegistry;
 use crate::recording::limits::{PAGE_EVENTS_MAX, QUERY_NAMES_MAX};
 use crate::recording::{
@@ -18,8 +18,8 @@ use crate::recording::{
 /// and holds at most one in memory.
 pub const READ_PAGE_EVENTS_DEFAULT: usize = 500;
 
-/// Converts a stored event into the caller's form; `None` skips it.
-pub(super) type Decode<T> = Arc<dyn Fn(&StoredEvent) -> Result<Option<T>, Error> + Send + Sync>;
+/// Converts a stored event into the caller's form: none to skip it, or several.
+pub(super) type Decode<T> = Arc<dyn Fn(&StoredEvent) -> Result<Decoded<T>, Error> + Send + Sync>;
 
 /// What the typed readings of an application know about its log's topics, for each event type.
 #[derive(Debug, Default)]
@@ -161,7 +161,7 @@ impl<T> Selection<T> {
         self.page_size
     }
 
-    pub(super) fn decode(&self, event: &StoredEvent) -> Result<Option<T>, Error> {
+    pub(super) fn decode(&self, event: &StoredEvent) -> Result<Decoded<T>, Error> {
         (self.decode)(event)
     }
 

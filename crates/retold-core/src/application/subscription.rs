@@ -107,6 +107,7 @@ impl<T> Subscribing<T> {
             query,
             checkpoint,
             page: VecDeque::new(),
+            rest: VecDeque::new(),
             page_checkpoint: checkpoint,
             append_count: 0,
             step: SubscriptionStep::Read,
@@ -186,6 +187,9 @@ pub struct Subscription<T> {
     /// Everything up to here has been returned.
     checkpoint: Option<Checkpoint>,
     page: VecDeque<StoredEvent>,
+    /// The rest of what the first event of the page is read as; that event is returned once this is
+    /// empty.
+    rest: VecDeque<T>,
     /// The end of the page: becomes `checkpoint` once all its events are returned.
     page_checkpoint: Option<Checkpoint>,
     /// How many appends were known before the last page was read. Starts at 0, so that the first
@@ -225,7 +229,8 @@ impl<T> Subscription<T> {
 
     /// Returns how far the subscription has read: all selected events up to here have been
     /// returned, and none after it. `None` before the first event of the log. It also advances over
-    /// events that are not selected.
+    /// events that are not selected. If a stored event is read as several events, it advances with
+    /// the last of them.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.checkpoint
     }
@@ -234,7 +239,7 @@ impl<T> Subscription<T> {
     /// Does nothing if the next event can be decoded or has not arrived yet.
     pub fn pass_over(&mut self) -> Option<StoredEvent> {
         let failed = |event: &StoredEvent| self.selection.decode(event).is_err();
-        if !self.page.front().is_some_and(failed) {
+        if !self.rest.is_empty() || !self.page.front().is_some_and(failed) {
             return None;
         }
         self.pop()
@@ -281,8 +286,15 @@ impl<T> Subscription<T> {
             return Ok(Some(Signal::FellBehind));
         }
         while let Some(stored) = self.page.front() {
-            let event = self.selection.decode(stored)?;
-            self.pop();
+            let mut event = self.rest.pop_front();
+            if event.is_none() {
+                let mut events = self.selection.decode(stored)?.into_iter();
+                event = events.next();
+                self.rest.extend(events);
+            }
+            if self.rest.is_empty() {
+                self.pop();
+            }
             if let Some(event) = event {
                 return Ok(Some(Signal::Event(event)));
             }
@@ -319,6 +331,9 @@ impl<T> Subscription<T> {
         };
     }
 }
+
+/// Nothing in it is pinned.
+impl<T> Unpin for Subscription<T> {}
 
 impl<T> Stream for Subscription<T> {
     type Item = Result<T, Error>;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
 
+use super::upcast::{Decoded, EventShape, PastEvent, Upcasted};
+
 /// The recorded identity of an event's type: the stable names that resolve to it, and its revision.
 ///
 /// An enum of events has one for each variant.
@@ -22,6 +24,12 @@ pub struct EventType {
     pub former_topics: &'static [&'static str],
     /// Version number of the type's shape, from 1.
     pub revision: u32,
+    /// Other shapes of its events, in ascending order of their revisions: older ones, and newer ones
+    /// that this program can read but does not record.
+    pub shapes: &'static [EventShape],
+    /// Whether the type is no longer recorded: its events are read as events of other types of the
+    /// same enum.
+    pub is_past: bool,
     /// The Rust type that defines it. An enum that joins other events (`#[event(join)]`) has the
     /// event types of those events.
     owner: TypeId,
@@ -38,6 +46,8 @@ impl EventType {
             topic,
             former_topics: &[],
             revision: 1,
+            shapes: &[],
+            is_past: false,
             owner: TypeId::of::<E>(),
             owner_name: type_name::<E>,
             is_of_the_library: false,
@@ -69,6 +79,38 @@ impl EventType {
         self.is_of_the_library
     }
 
+    /// Sets the other shapes of its events, in ascending order of their revisions.
+    #[must_use]
+    pub const fn shapes(mut self, shapes: &'static [EventShape]) -> Self {
+        self.shapes = shapes;
+        self
+    }
+
+    /// States that the type is no longer recorded: its events are read as others.
+    #[must_use]
+    pub const fn past(mut self) -> Self {
+        self.is_past = true;
+        self
+    }
+
+    /// Returns the highest revision that can be read.
+    pub fn readable_revision(&self) -> u32 {
+        let newest = self.shapes.last().map_or(0, |shape| shape.revision);
+        newest.max(self.revision)
+    }
+
+    /// Returns whether events of this revision can be read: the present one, all older ones, and
+    /// newer ones whose shape is known.
+    pub fn can_read(&self, revision: u32) -> bool {
+        let is_known = |shape: &EventShape| shape.revision == revision;
+        revision <= self.revision || self.shapes.iter().any(is_known)
+    }
+
+    /// Returns whether an event of this revision is read through [`Event::read_past`].
+    pub fn is_converted(&self, revision: u32) -> bool {
+        self.is_past || (revision != self.revision && !self.shapes.is_empty())
+    }
+
     /// Returns the Rust type that defines it.
     pub const fn owner(&self) -> TypeId {
         self.owner
@@ -95,6 +137,8 @@ impl PartialEq for EventType {
         self.topic == other.topic
             && self.former_topics == other.former_topics
             && self.revision == other.revision
+            && self.shapes == other.shapes
+            && self.is_past == other.is_past
             && self.owner == other.owner
     }
 }
@@ -107,6 +151,8 @@ impl fmt::Debug for EventType {
             .field("topic", &self.topic)
             .field("former_topics", &self.former_topics)
             .field("revision", &self.revision)
+            .field("shapes", &self.shapes)
+            .field("is_past", &self.is_past)
             .field("owner", &self.owner_name())
             .finish()
     }
@@ -126,7 +172,8 @@ pub type Tags = BTreeSet<Arc<str>>;
     note = "add `#[derive(Event, Serialize, Deserialize)]` to `{Self}`"
 )]
 pub trait Event: Sized + Send + Sync + 'static {
-    /// The types of this event: one for each variant, in declaration order.
+    /// The types of this event: one for each variant, in declaration order, then those that are no
+    /// longer recorded and are read as others.
     const TYPES: &'static [EventType];
 
     /// Returns the index in [`TYPES`](Self::TYPES) of this event's type.
@@ -153,6 +200,30 @@ pub trait Event: Sized + Send + Sync + 'static {
         type_index: usize,
         deserializer: D,
     ) -> Result<Self, D::Error>;
+
+    /// Reads the content of an event that was recorded in another shape, and converts it: called for
+    /// another revision than the present one if the type has other [shapes](EventType::shapes), and
+    /// for types that are no longer recorded.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the deserializer. The inner result is that of the conversion.
+    fn read_past<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+        past: &PastEvent<'_>,
+    ) -> Result<Upcasted<Self>, D::Error> {
+        let _ = past;
+        let event = Self::deserialize_payload(type_index, deserializer)?;
+        Ok(Ok(Decoded::One(event)))
+    }
+
+    /// Returns what an event of the type at `type_index` is read as after its content was erased.
+    /// `None` if the type does not declare it; reading the event is then an error.
+    fn erased(type_index: usize, past: &PastEvent<'_>) -> Option<Upcasted<Self>> {
+        let _ = (type_index, past);
+        None
+    }
 
     /// Returns the type of this event.
     fn event_type(&self) -> &'static EventType {

@@ -21,7 +21,7 @@ pub(crate) enum Asked {
     Processed,
     /// Its type is one that this program does not know and another program does.
     Unknown(MappingError),
-    /// Its payload, or that of an event which a policy read, is erased.
+    /// The payload of an event which a policy read is erased.
     Erased(MappingError),
     /// A policy returned an error or panicked, for this reason.
     Failed(String),

@@ -16,7 +16,7 @@ use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
 use crate::application::{
     Application, Error, Logged, PersistentFailure, ReportCell, Result, TopicWatch, unknown_topic,
 };
-use crate::domain::Event;
+use crate::domain::{Decoded, Event};
 use crate::mapping::MappingError;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{
@@ -37,7 +37,8 @@ pub(crate) fn is_outbox(key: &FollowerKey) -> bool {
 ///
 /// If the application declares its types, an event of a topic that it does not know cannot be read,
 /// because it may be one of `E` under another name. The events after it are delivered once a
-/// program that knows the topic runs, or once this one [skips](Self::pass_over) it.
+/// program that knows the topic runs, or once this one [skips](Self::pass_over) it. An event whose
+/// content was erased is not delivered, unless its type declares what it is then read as.
 ///
 /// Its progress is recorded in the log, under its name. Two programs that drain one outbox at the
 /// same time lose nothing and deliver some events twice; runners make sure that only one drains it,
@@ -169,7 +170,9 @@ impl<E: Event> Outbox<E> {
     }
 
     /// Records that the event that [`next`](Self::next) returned was delivered. If the process
-    /// crashes before this method returns, `next` may return the event again.
+    /// crashes before this method returns, `next` may return the event again. If an event of an
+    /// older shape is read as several, it is recorded with the last of them, and
+    /// [`Logged::part`] distinguishes them.
     ///
     /// # Errors
     ///
@@ -182,6 +185,12 @@ impl<E: Event> Outbox<E> {
             return Ok(());
         };
         let checkpoint = event.checkpoint();
+        let follows = |next: &Arc<Logged<E>>| next.checkpoint() == checkpoint;
+        if self.page.get(1).is_some_and(follows) {
+            // The stored event is delivered when all events are that it is read as.
+            self.page.pop_front();
+            return Ok(());
+        }
         let recorded = self.record(checkpoint).await;
         self.announce(&recorded);
         recorded?;
@@ -253,7 +262,14 @@ impl<E: Event> Outbox<E> {
         let mut decoded = VecDeque::with_capacity(page.events.len());
         for stored in page.events {
             match self.decoded(&stored) {
-                Ok(event) => decoded.push_back(Arc::new(Logged { event, stored })),
+                Ok(events) => {
+                    decoded.extend(Logged::all(events, &stored).into_iter().map(Arc::new))
+                }
+                // It cannot be delivered by any program, and must not keep back those after it.
+                Err(MappingError::Erased { place, .. }) => {
+                    let (application, outbox) = (self.application.name(), &self.key);
+                    tracing::warn!(application, %outbox, %place, "an erased event is not delivered");
+                }
                 // The events before it are delivered first.
                 Err(_) if !decoded.is_empty() => {
                     self.page = decoded;
@@ -270,9 +286,9 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    fn decoded(&self, stored: &StoredEvent) -> Result<E, MappingError> {
+    fn decoded(&self, stored: &StoredEvent) -> Result<Decoded<E>, MappingError> {
         match E::index_of_topic(stored.topic()) {
-            Some(_) => self.application.mapper().decode(stored),
+            Some(_) => self.application.mapper().read(stored),
             None => Err(unknown_topic(self.application.registry(), stored)),
         }
     }

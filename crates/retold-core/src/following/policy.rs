@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::context::Context;
 use crate::application::Result;
 use crate::domain::{Event, EventType};
-use crate::mapping::{EventReader, RegistryError, TopicRegistry};
+use crate::mapping::{EventReader, MappingError, RegistryError, TopicRegistry};
 use crate::recording::{BoxFuture, StoredEvent};
 
 /// A policy for events of type `E`: an `async fn(&E, &mut Context) -> retold::Result<()>`, or an
@@ -75,8 +75,16 @@ where
         context: &'a mut Context,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let event: E = context.mapper().decode(stored)?;
-            self.handle.call(&event, context).await
+            let events = match context.mapper().read::<E>(stored) {
+                Ok(events) => events,
+                // Its content is gone for good, so there is nothing to decide on.
+                Err(MappingError::Erased { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for event in events.as_slice() {
+                self.handle.call(event, context).await?;
+            }
+            Ok(())
         })
     }
 }
@@ -135,7 +143,9 @@ impl Policies {
         self.register.iter().try_for_each(|it| it(registry))
     }
 
-    /// Calls all policies for the event's topic, in order.
+    /// Calls all policies for the event's topic, in order; each once for every event that the stored
+    /// event is read as, and not at all if its content was erased and its type does not declare what
+    /// it is then read as.
     pub(crate) async fn react(&self, stored: &StoredEvent, context: &mut Context) -> Result<()> {
         let Some(policies) = self.by_topic.get(stored.topic()) else {
             return Ok(());

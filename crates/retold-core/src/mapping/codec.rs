@@ -3,8 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
+use serde::Deserializer;
+use serde::de::DeserializeSeed;
 use serde_path_to_error::Track;
 
 use super::codec_error::{CodecError, shown};
@@ -138,21 +141,32 @@ impl Codec {
     /// [`CodecError`] if the bytes are not in the format of the codec, or not the content of such
     /// an event.
     pub fn decode<E: Event>(self, type_index: usize, payload: &[u8]) -> Result<E, CodecError> {
+        let event = PhantomData::<fn() -> E>;
+        self.decode_with(PresentContent { type_index, event }, payload)
+    }
+
+    /// Decodes a payload with this seed. After an error, the seed is used a second time, to find the
+    /// place of the error.
+    pub(super) fn decode_with<T, S>(self, seed: S, payload: &[u8]) -> Result<T, CodecError>
+    where
+        S: for<'de> DeserializeSeed<'de, Value = T> + Copy,
+    {
         match self {
             Self::Json => {
                 // The whole is checked as UTF-8, which costs less than checking each of its
                 // strings.
                 let text = std::str::from_utf8(payload).map_err(CodecError::new)?;
                 let mut deserializer = serde_json::Deserializer::from_str(text);
-                let event = E::deserialize_payload(type_index, &mut deserializer)
-                    .map_err(|error| CodecError::at(path_read::<E>(type_index, payload), error))?;
+                let value = seed
+                    .deserialize(&mut deserializer)
+                    .map_err(|error| CodecError::at(path_read(seed, payload), error))?;
                 deserializer.end().map_err(CodecError::new)?;
-                Ok(event)
+                Ok(value)
             }
             #[cfg(feature = "msgpack")]
-            Self::MessagePack => message_pack::decode(type_index, payload),
+            Self::MessagePack => message_pack::decode(seed, payload),
             Self::Custom(ProgramCodec(codec)) => {
-                custom_codec::decode(codec, type_index, payload).map_err(CodecError::from_box)
+                custom_codec::decode(codec, seed, payload).map_err(CodecError::from_box)
             }
         }
     }
@@ -317,12 +331,34 @@ fn path_written<E: Event>(event: &E) -> String {
     shown(&track.path())
 }
 
-/// Returns the path in an event at which decoding it from JSON fails; empty if it is unknown.
-fn path_read<E: Event>(type_index: usize, payload: &[u8]) -> String {
+/// Returns the path at which decoding a payload from JSON fails; empty if it is unknown.
+fn path_read<'de>(seed: impl DeserializeSeed<'de>, payload: &'de [u8]) -> String {
     let (mut track, mut json) = (Track::new(), serde_json::Deserializer::from_slice(payload));
     let deserializer = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let _ = E::deserialize_payload(type_index, deserializer);
+    let _ = seed.deserialize(deserializer);
     shown(&track.path())
+}
+
+/// The content of an event of a type in its present shape.
+struct PresentContent<E> {
+    type_index: usize,
+    event: PhantomData<fn() -> E>,
+}
+
+impl<E> Clone for PresentContent<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for PresentContent<E> {}
+
+impl<'de, E: Event> DeserializeSeed<'de> for PresentContent<E> {
+    type Value = E;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<E, D::Error> {
+        E::deserialize_payload(self.type_index, deserializer)
+    }
 }
 
 /// The reason why an event cannot be recorded.

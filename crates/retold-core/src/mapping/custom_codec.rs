@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use serde::de::DeserializeSeed;
 use serde::{Serialize, Serializer};
 
 use crate::domain::Event;
@@ -100,17 +101,20 @@ pub(super) fn write<E: Event>(
     codec.encode(&Content(event), payload)
 }
 
-/// Decodes the content of an event of the type at `type_index`.
-pub(super) fn decode<E: Event>(
+/// Decodes a payload with this seed.
+pub(super) fn decode<T, S>(
     codec: &dyn CustomCodec,
-    type_index: usize,
+    seed: S,
     payload: &[u8],
-) -> Result<E, Box<dyn Error + Send + Sync>> {
-    let mut event = None;
+) -> Result<T, Box<dyn Error + Send + Sync>>
+where
+    S: for<'de> DeserializeSeed<'de, Value = T> + Copy,
+{
+    let mut value = None;
     codec.decode(payload, &mut |deserializer| {
-        event = Some(E::deserialize_payload(type_index, deserializer)?);
+        value = Some(seed.deserialize(deserializer)?);
         Ok(())
     })?;
     let nothing = || format!("the codec {:?} read no content", codec.name()).into();
-    event.ok_or_else(nothing)
+    value.ok_or_else(nothing)
 }

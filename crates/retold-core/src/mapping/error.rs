@@ -1,5 +1,6 @@
 //! Errors of the conversion between events and bytes.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,7 +78,9 @@ pub enum MappingError {
     /// A stored event has a newer revision than the program's type.
     #[error(
         "{place}, {topic:?}, has revision {revision}, and this program knows the type only up to \
-         {known}; it was recorded by a newer program"
+         {known}; it was recorded by a newer program. Update this one. Before a program that \
+         records a new revision is deployed, deploy programs that can read it: \
+         `#[event(ahead({revision} = …))]`"
     )]
     NewerRevision {
         /// The event.
@@ -86,8 +89,40 @@ pub enum MappingError {
         topic: Arc<str>,
         /// The revision of the event.
         revision: u32,
-        /// The revision of the program's type.
+        /// The highest revision that the program's type can read.
         known: u32,
+    },
+    /// A stored event has an older shape, or was erased, and could not be converted to the present
+    /// type.
+    #[error(
+        "{place}, {topic:?}, revision {revision}, cannot be converted to {type_name}: {source}"
+    )]
+    Upcast {
+        /// The event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// The revision of the event.
+        revision: u32,
+        /// The requested Rust type.
+        type_name: &'static str,
+        /// The error of the conversion.
+        source: UpcastError,
+    },
+    /// A stored event is read as no event or as several, and the caller asked for exactly one.
+    #[error(
+        "{place}, {topic:?}, is read as {count} events of {type_name}, and not as one; read it \
+         with `Mapper::read`, or with the other events of its log"
+    )]
+    NotOne {
+        /// The event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// The requested Rust type.
+        type_name: &'static str,
+        /// The number of events that it is read as.
+        count: usize,
     },
     /// A stored event's payload is not the content of its type.
     #[error("{place}, {topic:?}, revision {revision}, cannot be read as {type_name}: {source}")]
@@ -110,6 +145,34 @@ impl MappingError {
     /// version: this program does not know its topic or its revision.
     pub fn is_of_another_program(&self) -> bool {
         matches!(self, Self::UnknownTopic { .. } | Self::NewerRevision { .. })
+    }
+}
+
+/// The reason why an event of an older shape cannot be converted.
+#[derive(Clone)]
+pub struct UpcastError(Arc<dyn Error + Send + Sync>);
+
+impl UpcastError {
+    pub(super) fn new(error: Box<dyn Error + Send + Sync>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Debug for UpcastError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for UpcastError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for UpcastError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The mapper: converts an event into a recorder's input, and a recorder's output into an event.
 //!
-//! Writing: encode, and read back. Reading: convert to the present revision, decode. Compression and
+//! Writing: encode, and read back. Reading: decode, convert to the present shape
+//! (`upcasting.rs`). Compression and
 //! encryption happen below, in a [layer](crate::protection) around the recorder, so that everything
 //! above the recorder sees payloads as a codec wrote them.
 
@@ -12,7 +13,8 @@ use bytes::Bytes;
 use super::any_event::AnyEvent;
 use super::codec::{Codec, RoundTripError};
 use super::error::{MappingError, StoredEventPlace};
-use crate::domain::{Event, EventType, Tags, Timestamp};
+use super::upcasting::{read_erased, read_opened};
+use crate::domain::{Decoded, Event, EventType, Tags, Timestamp};
 use crate::recording::limits::RESERVED_PREFIX;
 use crate::recording::{AppendPlace, EventId, NewEvent, Origin, Position, StoredEvent};
 
@@ -158,24 +160,36 @@ impl Mapper {
         E::index_of_topic(stored.topic()).is_some()
     }
 
-    /// Decodes the stored event as an `E`.
+    /// Reads the stored event as events of type `E`: usually one. An event of an older shape may be
+    /// read as several or none, and so may an event whose content was erased.
     ///
     /// # Errors
     ///
-    /// [`MappingError`]: the topic is not one of `E`'s, or the payload was erased, is encoded in a
-    /// way that this program cannot decode, has a newer revision, or is not the content of an `E`.
-    pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, MappingError> {
+    /// [`MappingError`]: the topic is not one of `E`'s, or the payload was erased and the type does
+    /// not declare what it is read as, is encoded in a way that this program cannot decode, has a
+    /// newer revision, is not the content of an `E`, or cannot be converted to the present shape.
+    pub fn read<E: Event>(&self, stored: &StoredEvent) -> Result<Decoded<E>, MappingError> {
         let index = E::index_of_topic(stored.topic()).ok_or_else(|| unknown_topic::<E>(stored))?;
+        if stored.is_erased() {
+            return read_erased(stored, index);
+        }
         let (codec, payload) = self.open(stored)?;
-        check_revision(stored, &E::TYPES[index])?;
-        codec
-            .decode(index, payload)
-            .map_err(|source| MappingError::Decode {
+        read_opened(stored, index, codec, payload)
+    }
+
+    /// Reads the stored event as one `E`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`MappingError::NotOne`] if it is read as none or as several.
+    pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, MappingError> {
+        self.read(stored)?
+            .single()
+            .map_err(|count| MappingError::NotOne {
                 place: stored.into(),
                 topic: stored.topic().into(),
-                revision: stored.revision(),
                 type_name: type_name::<E>(),
-                source,
+                count,
             })
     }
 
@@ -203,24 +217,24 @@ impl Mapper {
         Ok((codec, payload))
     }
 
-    /// Decodes an event that was just recorded at this position as an `E`, without reading it from
-    /// the log.
+    /// Reads an event that was just recorded at this position as events of type `E`, without reading
+    /// it from the log.
     ///
     /// # Errors
     ///
-    /// As [`decode`](Self::decode).
-    pub fn decode_new<E: Event>(
+    /// As [`read`](Self::read).
+    pub fn read_new<E: Event>(
         &self,
         new: &NewEvent,
         position: Position,
-    ) -> Result<E, MappingError> {
+    ) -> Result<Decoded<E>, MappingError> {
         // Its version is not known until it is read from the log, so errors show it without its
         // stream.
         let mut alone = new.clone();
         alone.stream = None;
         let place = AppendPlace { index: 0, count: 1 };
         let stored = StoredEvent::from_new(&alone, position, None, place, new.time);
-        self.decode(&stored)
+        self.read(&stored)
     }
 }
 
@@ -258,20 +272,6 @@ fn refused(event_type: &EventType, error: RoundTripError) -> MappingError {
             source,
         },
     }
-}
-
-/// An older revision is read as the present one, by the defaults of its serde attributes. A
-/// conversion to the present shape belongs here, between [`Mapper::open`] and the codec.
-fn check_revision(stored: &StoredEvent, event_type: &EventType) -> Result<(), MappingError> {
-    if stored.revision() > event_type.revision {
-        return Err(MappingError::NewerRevision {
-            place: stored.into(),
-            topic: stored.topic().into(),
-            revision: stored.revision(),
-            known: event_type.revision,
-        });
-    }
-    Ok(())
 }
 
 fn unknown_topic<E: Event>(stored: &StoredEvent) -> MappingError {

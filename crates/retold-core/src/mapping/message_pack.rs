@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_path_to_error::Track;
 
@@ -32,26 +32,29 @@ fn path_written<E: Event>(event: &E) -> String {
     shown(&track.path())
 }
 
-/// Decodes the content of an event of the type at `type_index`.
-pub(super) fn decode<E: Event>(type_index: usize, payload: &[u8]) -> Result<E, CodecError> {
+/// Decodes a payload with this seed, which is used a second time after an error.
+pub(super) fn decode<T, S>(seed: S, payload: &[u8]) -> Result<T, CodecError>
+where
+    S: for<'de> DeserializeSeed<'de, Value = T> + Copy,
+{
     let mut rest = payload;
-    let event = {
+    let value = {
         let mut deserializer = deserializer(&mut rest);
-        E::deserialize_payload(type_index, &mut deserializer)
-            .map_err(|error| CodecError::at(path_read::<E>(type_index, payload), error))?
+        seed.deserialize(&mut deserializer)
+            .map_err(|error| CodecError::at(path_read(seed, payload), error))?
     };
     match rest.len() {
-        0 => Ok(event),
+        0 => Ok(value),
         count => Err(CodecError::new(TrailingBytes { count })),
     }
 }
 
-/// Returns the path in an event at which decoding it fails; empty if it is unknown.
-fn path_read<E: Event>(type_index: usize, mut payload: &[u8]) -> String {
+/// Returns the path at which decoding a payload fails; empty if it is unknown.
+fn path_read(seed: impl for<'de> DeserializeSeed<'de>, mut payload: &[u8]) -> String {
     let mut track = Track::new();
     let mut deserializer = deserializer(&mut payload);
     let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
-    let _ = E::deserialize_payload(type_index, tracked);
+    let _ = seed.deserialize(tracked);
     shown(&track.path())
 }
 

@@ -5,7 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::BoxError;
-use super::handler::{AsyncViewKind, AtOnce, Awaited, HandleView, Handled, SyncViewKind, ViewKind};
+use super::handler::{
+    AsyncViewKind, AtOnce, Awaited, Erased, HandleView, Handled, SyncViewKind, ViewKind,
+    ViewReading,
+};
 use super::handling::Handling;
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use crate::application::Logged;
@@ -39,17 +42,8 @@ use crate::recording::StoredEvent;
 pub struct Projection<K: ViewKind> {
     outline: ProjectionOutline,
     handlers: HashMap<&'static str, Vec<Arc<K::Handler>>>,
-    mapper: Mapper,
-    erased: Erased,
+    reading: ViewReading,
     handling: Handling,
-}
-
-/// How events with an erased payload are treated.
-#[derive(Clone, Copy)]
-enum Erased {
-    /// They cannot be decoded, and are poison like any other such event.
-    Poison,
-    PassedOver,
 }
 
 impl<K: ViewKind> Projection<K> {
@@ -61,8 +55,10 @@ impl<K: ViewKind> Projection<K> {
         Self {
             outline: ProjectionOutline::new(name.into(), version, upstream.into()),
             handlers: HashMap::new(),
-            mapper: Mapper::default(),
-            erased: Erased::Poison,
+            reading: ViewReading {
+                mapper: Mapper::default(),
+                erased: Erased::PassedOver,
+            },
             handling: Handling::default(),
         }
     }
@@ -79,10 +75,7 @@ impl<K: ViewKind> Projection<K> {
 
     /// Returns the handlers for an event; none if it is ignored.
     fn handlers_for(&self, stored: &StoredEvent) -> &[Arc<K::Handler>] {
-        match (self.erased, stored.payload()) {
-            (Erased::PassedOver, None) => &[],
-            _ => self.handlers.get(stored.topic()).map_or(&[], Vec::as_slice),
-        }
+        self.handlers.get(stored.topic()).map_or(&[], Vec::as_slice)
     }
 
     /// Selects only events that also have this tag.
@@ -98,10 +91,18 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
-    /// Ignores events whose payload was erased, for views that do not need the erased data. By
-    /// default such events are poison.
+    /// Passes over events whose payload was erased, which is the default. Has no effect on types
+    /// that declare what an erased event is read as: `#[event(erased = …)]`.
     pub fn pass_over_erased(mut self) -> Self {
-        self.erased = Erased::PassedOver;
+        self.reading.erased = Erased::PassedOver;
+        self
+    }
+
+    /// Treats events whose payload was erased as poison, for views that are wrong without them. By
+    /// default they are passed over. Has no effect on types that declare what an erased event is
+    /// read as: `#[event(erased = …)]`.
+    pub fn erased_is_poison(mut self) -> Self {
+        self.reading.erased = Erased::Poison;
         self
     }
 
@@ -114,7 +115,7 @@ impl<K: ViewKind> Projection<K> {
 
     /// Decodes events with this mapper; by default with one that reads the output of any codec.
     pub fn mapper(mut self, mapper: Mapper) -> Self {
-        self.mapper = mapper;
+        self.reading.mapper = mapper;
         self
     }
 
@@ -183,7 +184,7 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
     pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
         let handlers = self.handlers_for(stored).iter();
         self.handling.at_once(&self.outline.upstream, stored, || {
-            let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, &self.mapper));
+            let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, &self.reading));
             handlers.try_for_each(|handled| handled)
         })
     }
@@ -203,7 +204,7 @@ impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
     ) -> Result<(), BoxError> {
         let handling = async {
             for handler in self.handlers_for(stored) {
-                handler.handle(target, stored, &self.mapper).await?;
+                handler.handle(target, stored, &self.reading).await?;
             }
             Ok(())
         };

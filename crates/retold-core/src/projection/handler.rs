@@ -13,8 +13,8 @@ use std::task::Poll;
 
 use super::error::BoxError;
 use crate::application::{Logged, panic_text};
-use crate::domain::Event;
-use crate::mapping::Mapper;
+use crate::domain::{Decoded, Event};
+use crate::mapping::{Mapper, MappingError};
 use crate::recording::{BoxFuture, StoredEvent};
 
 /// A kind of view: defines what its handlers change, and whether they are asynchronous.
@@ -54,7 +54,7 @@ type Act<K> = Box<
     dyn for<'a, 'b> Fn(
             &'a mut <K as ViewKind>::Target<'b>,
             &StoredEvent,
-            &Mapper,
+            &ViewReading,
         ) -> Result<(), BoxError>
         + Send
         + Sync,
@@ -70,8 +70,9 @@ impl<K: ViewKind> AtOnce<K> {
         + Sync
         + 'static,
     ) -> Self {
-        Self(Box::new(move |target, stored, mapper| {
-            handler(target, &logged(stored, mapper)?)
+        Self(Box::new(move |target, stored, reading| {
+            let mut events = reading.events::<E>(stored)?.into_iter();
+            events.try_for_each(|logged| handler(&mut *target, &logged))
         }))
     }
 
@@ -79,11 +80,11 @@ impl<K: ViewKind> AtOnce<K> {
         &self,
         target: &mut K::Target<'_>,
         stored: &StoredEvent,
-        mapper: &Mapper,
+        reading: &ViewReading,
     ) -> Result<(), BoxError> {
         // The view of a failed event is rolled back or was not touched, whether the handler
         // panicked or not.
-        catch_unwind(AssertUnwindSafe(|| self.0(target, stored, mapper)))
+        catch_unwind(AssertUnwindSafe(|| self.0(target, stored, reading)))
             .unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 }
@@ -132,7 +133,7 @@ trait AnyHandler<K: ViewKind>: Send + Sync {
         &'a self,
         view: &'a K::Target<'a>,
         stored: &'a StoredEvent,
-        mapper: &'a Mapper,
+        reading: &'a ViewReading,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
 }
 
@@ -152,11 +153,13 @@ where
         &'a self,
         view: &'a K::Target<'a>,
         stored: &'a StoredEvent,
-        mapper: &'a Mapper,
+        reading: &'a ViewReading,
     ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(async move {
-            let logged = logged::<E>(stored, mapper)?;
-            self.handler.call(view, &logged).await
+            for logged in reading.events::<E>(stored)? {
+                self.handler.call(view, &logged).await?;
+            }
+            Ok(())
         })
     }
 }
@@ -176,9 +179,9 @@ impl<K: ViewKind> Awaited<K> {
         &'a self,
         target: &'a K::Target<'a>,
         stored: &'a StoredEvent,
-        mapper: &'a Mapper,
+        reading: &'a ViewReading,
     ) -> Result<(), BoxError> {
-        let mut handling = pin!(self.0.handle(target, stored, mapper));
+        let mut handling = pin!(self.0.handle(target, stored, reading));
         poll_fn(|context| {
             let polled = catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context)));
             polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
@@ -187,11 +190,28 @@ impl<K: ViewKind> Awaited<K> {
     }
 }
 
-fn logged<E: Event>(stored: &StoredEvent, mapper: &Mapper) -> Result<Logged<E>, BoxError> {
-    Ok(Logged {
-        event: mapper.decode::<E>(stored)?,
-        stored: stored.clone(),
-    })
+/// How the events of a view are read.
+#[derive(Clone)]
+pub(crate) struct ViewReading {
+    pub(super) mapper: Mapper,
+    pub(super) erased: Erased,
+}
+
+/// How events with an erased payload are treated whose type does not declare what they are read as.
+#[derive(Clone, Copy)]
+pub(crate) enum Erased {
+    PassedOver,
+    /// They cannot be decoded, and are poison like any other such event.
+    Poison,
+}
+
+impl ViewReading {
+    fn events<E: Event>(&self, stored: &StoredEvent) -> Result<Decoded<Logged<E>>, MappingError> {
+        match (self.mapper.read::<E>(stored), self.erased) {
+            (Err(MappingError::Erased { .. }), Erased::PassedOver) => Ok(Decoded::Nothing),
+            (read, _) => Ok(Logged::all(read?, stored)),
+        }
+    }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> BoxError {

@@ -132,8 +132,8 @@ impl RetoldAppend {
                 let shown = Some(ShownEvent::of_new(&retold));
                 return self.different(what, upstream, event, None, shown);
             };
-            let registry = self.application.registry();
-            if let Some(what) = comparing::difference(registry, &retold, recorded) {
+            let compared = comparing::difference(&self.application, &retold, recorded);
+            if let Some(what) = compared {
                 let sides = (
                     ShownEvent::of_recorded(recorded),
                     ShownEvent::of_new(&retold),

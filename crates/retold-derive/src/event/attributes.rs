@@ -2,8 +2,9 @@
 
 use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
-use syn::{Attribute, Error, LitInt, LitStr, Path, Result, parse_quote};
+use syn::{Attribute, Error, LitInt, LitStr, Path, Result, Type, parse_quote};
 
+use super::reading::{ErasedRule, Shape, check_shapes, erased_rule, shapes, types};
 use super::tag::Template;
 use crate::attribute::{number, path, read_attributes, set_once, text, texts, unknown_key};
 use crate::name::check_topic;
@@ -15,6 +16,11 @@ pub(super) struct TypeAttributes {
     pub(super) former_topics: Vec<LitStr>,
     pub(super) revision: Option<LitInt>,
     pub(super) tags: Vec<Template>,
+    /// The older shapes, in ascending order of their revisions.
+    pub(super) from: Vec<Shape>,
+    /// The newer shapes, in ascending order of their revisions.
+    pub(super) ahead: Vec<Shape>,
+    pub(super) erased: Option<ErasedRule>,
 }
 
 impl TypeAttributes {
@@ -32,10 +38,21 @@ impl TypeAttributes {
             set_once(&mut self.revision, meta, revision)?;
         } else if meta.path.is_ident("tag") {
             self.tags.push(Template::parse(text(meta)?)?);
+        } else if meta.path.is_ident("from") {
+            self.from.extend(shapes(meta)?);
+        } else if meta.path.is_ident("ahead") {
+            self.ahead.extend(shapes(meta)?);
+        } else if meta.path.is_ident("erased") {
+            set_once(&mut self.erased, meta, erased_rule(meta)?)?;
         } else {
             return Ok(None);
         }
         Ok(Some(()))
+    }
+
+    /// Checks that the shapes are in order and around the present revision.
+    fn check_shapes(&self) -> Result<()> {
+        check_shapes(self.revision.as_ref(), &self.from, &self.ahead)
     }
 
     pub(super) fn of_variant(attributes: &[Attribute]) -> Result<Self> {
@@ -50,6 +67,7 @@ impl TypeAttributes {
                     "one function returns the tags of all variants: write `tags` on the enum",
                 ),
                 ("join", "write `join` on the enum"),
+                ("past", "write `past` on the enum"),
                 ("crate", "write `crate` on the enum"),
             ] {
                 if meta.path.is_ident(key) {
@@ -59,9 +77,12 @@ impl TypeAttributes {
             Err(unknown_key(
                 &meta,
                 "a variant",
-                &["topic", "formerly", "revision", "tag"],
+                &[
+                    "topic", "formerly", "revision", "tag", "from", "ahead", "erased",
+                ],
             ))
         })?;
+        read.check_shapes()?;
         Ok(read)
     }
 }
@@ -75,6 +96,8 @@ fn checked_topic(topic: LitStr) -> Result<LitStr> {
 pub(super) struct Common {
     pub(super) krate: Path,
     pub(super) tag_functions: Vec<Path>,
+    /// The events that are no longer recorded and are read as this one.
+    pub(super) past: Vec<Type>,
 }
 
 impl Default for Common {
@@ -82,6 +105,7 @@ impl Default for Common {
         Self {
             krate: parse_quote!(::retold),
             tag_functions: Vec::new(),
+            past: Vec::new(),
         }
     }
 }
@@ -90,6 +114,8 @@ impl Common {
     fn read_key(&mut self, meta: &ParseNestedMeta<'_>) -> Result<Option<()>> {
         if meta.path.is_ident("tags") {
             self.tag_functions.push(path(meta)?);
+        } else if meta.path.is_ident("past") {
+            self.past.extend(types(meta)?);
         } else if meta.path.is_ident("crate") {
             self.krate = path(meta)?;
         } else {
@@ -122,9 +148,13 @@ impl StructAttributes {
             Err(unknown_key(
                 &meta,
                 "an event",
-                &["topic", "formerly", "revision", "tag", "tags", "crate"],
+                &[
+                    "topic", "formerly", "revision", "tag", "tags", "from", "ahead", "erased",
+                    "past", "crate",
+                ],
             ))
         })?;
+        read.own.check_shapes()?;
         Ok(read)
     }
 }
@@ -137,6 +167,9 @@ pub(super) struct EnumAttributes {
     pub(super) former_prefixes: Vec<LitStr>,
     pub(super) tags: Vec<Template>,
     pub(super) join: Option<Span>,
+    /// For all variants without a rule of their own.
+    pub(super) erased: Option<ErasedRule>,
+    erased_span: Option<Span>,
 }
 
 impl EnumAttributes {
@@ -157,7 +190,13 @@ impl EnumAttributes {
                 read.tags.push(Template::parse(text(&meta)?)?);
             } else if meta.path.is_ident("join") {
                 set_once(&mut read.join, &meta, meta.path.segments[0].ident.span())?;
-            } else if meta.path.is_ident("revision") {
+            } else if meta.path.is_ident("erased") {
+                set_once(&mut read.erased, &meta, erased_rule(&meta)?)?;
+                read.erased_span = Some(meta.path.segments[0].ident.span());
+            } else if ["revision", "from", "ahead"]
+                .iter()
+                .any(|it| meta.path.is_ident(it))
+            {
                 return Err(meta.error(
                     "every variant has a revision of its own; write `#[event(revision = …)]` on \
                      the variant that changed",
@@ -166,7 +205,9 @@ impl EnumAttributes {
                 return Err(unknown_key(
                     &meta,
                     "an enum of events",
-                    &["topic", "formerly", "tag", "tags", "join", "crate"],
+                    &[
+                        "topic", "formerly", "tag", "tags", "join", "erased", "past", "crate",
+                    ],
                 ));
             }
             Ok(())
@@ -176,6 +217,13 @@ impl EnumAttributes {
 
     /// Rejects attributes that an enum that joins events cannot have.
     pub(super) fn check_join(&self) -> Result<()> {
+        if let Some(span) = self.erased_span {
+            return Err(Error::new(
+                span,
+                "what an erased event is read as belongs to the joined events; write this on their \
+                 structs",
+            ));
+        }
         let topics = self.prefix.iter().chain(&self.former_prefixes);
         let given = topics
             .map(LitStr::span)

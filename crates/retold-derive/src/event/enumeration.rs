@@ -6,8 +6,9 @@ use syn::spanned::Spanned;
 use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Variant};
 
 use super::attributes::{EnumAttributes, TypeAttributes};
+use super::reading::{PastReading, all_types, erased_read, shape_reads};
 use super::tag::{Template, insertions};
-use super::{Implementation, event_type, serde_attributes};
+use super::{Implementation, check_topics, event_type, serde_attributes};
 use crate::attribute::{place_of, plain_name, refuse_on_fields};
 use crate::name::check_topic;
 
@@ -41,14 +42,13 @@ pub(super) fn expand(
             .flat_map(|it| std::iter::once(&it.topic).chain(&it.former_topics)),
     )?;
 
-    let types = kinds.iter().map(|it| {
-        event_type(
-            krate,
-            &it.topic,
-            &it.former_topics,
-            it.own.revision.as_ref(),
-        )
-    });
+    let types = kinds
+        .iter()
+        .map(|it| event_type(krate, &it.topic, &it.former_topics, &it.own));
+    let count = kinds.len();
+    let past_events = &attributes.common.past;
+    let types = all_types(krate, &quote!(&[#(#types),*]), &quote!(#count), past_events);
+    let check = (!past_events.is_empty()).then(|| check_topics(krate, name));
     let variants = kinds.iter().map(|it| &it.variant.ident);
     let indexes = 0..kinds.len();
     // Spanned like the name, so that a missing `Serialize` is reported there.
@@ -58,7 +58,7 @@ pub(super) fn expand(
     let implementation = Implementation {
         input,
         krate: krate.clone(),
-        types: quote!(&[#(#types),*]),
+        types,
         type_index: quote! {
             match self {
                 #(Self::#variants { .. } => #indexes,)*
@@ -71,9 +71,10 @@ pub(super) fn expand(
         deserialize: quote_spanned! {span=>
             #krate::domain::content::deserialize_variant::<Self, __D>(__type_index, __deserializer)
         },
+        past: past_reading(attributes, &kinds).into_methods(),
     }
     .into_tokens();
-    Ok(quote!(#implementation #checks))
+    Ok(quote!(#implementation #checks #check))
 }
 
 impl<'v> Kind<'v> {
@@ -142,6 +143,26 @@ impl<'v> Kind<'v> {
         let ident = &self.variant.ident;
         let (pattern, statements) = insertions(krate, &self.tags, &self.variant.fields);
         (!self.tags.is_empty()).then(|| quote!(Self::#ident #pattern => { #statements }))
+    }
+}
+
+/// Returns how events of other shapes, past events and erased ones are read.
+fn past_reading<'a>(attributes: &'a EnumAttributes, kinds: &[Kind<'_>]) -> PastReading<'a> {
+    let krate = &attributes.common.krate;
+    let (count, kinds) = (kinds.len(), kinds.iter().enumerate());
+    let erased = kinds.clone().filter_map(|(index, it)| {
+        let rule = it.own.erased.as_ref().or(attributes.erased.as_ref())?;
+        Some(erased_read(krate, index, rule))
+    });
+    PastReading {
+        krate,
+        erased: erased.collect(),
+        reads: kinds
+            .filter_map(|(index, it)| shape_reads(krate, index, &it.own))
+            .collect(),
+        own_count: quote!(#count),
+        past: &attributes.common.past,
+        erased_rule: attributes.erased.as_ref(),
     }
 }
 

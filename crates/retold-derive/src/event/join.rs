@@ -3,11 +3,12 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type};
+use syn::{DataEnum, DeriveInput, Error, Fields, Ident, Path, Result, Type};
 
-use super::Implementation;
 use super::attributes::EnumAttributes;
-use crate::attribute::{is_deprecated, place_of, plain_name};
+use super::reading::{PastReading, past_types};
+use super::{Implementation, check_topics};
+use crate::attribute::{is_deprecated, place_of};
 
 pub(super) fn expand(
     input: &DeriveInput,
@@ -24,6 +25,9 @@ pub(super) fn expand(
         .map(|(_, ty)| call(krate, ty, &quote!(TYPES.len())))
         .collect();
     let types = parts.iter().map(|(_, ty)| call(krate, ty, &quote!(TYPES)));
+    let past = &attributes.common.past;
+    let past_counts = past.iter().map(|ty| call(krate, ty, &quote!(TYPES.len())));
+    let past_parts = past_types(krate, past);
     let indexes = variants.iter().enumerate().map(|(index, variant)| {
         let before = &counts[..index];
         let inner = call(krate, parts[index].1, &quote!(type_index(__event)));
@@ -56,7 +60,11 @@ pub(super) fn expand(
     let implementation = Implementation {
         input,
         krate: krate.clone(),
-        types: quote!(&#krate::domain::join_types::<{ #(#counts)+* }>(&[#(#types),*])),
+        types: quote! {
+            &#krate::domain::join_types::<{ #(#counts)+* #(+ #past_counts)* }>(
+                &[#(#types,)* #(#past_parts),*],
+            )
+        },
         type_index: quote!(match self { #(#indexes,)* }),
         tags: Some(quote! {
             match self { #(Self::#variants(__event) => #tags,)* }
@@ -69,24 +77,58 @@ pub(super) fn expand(
             #(#reads)*
             ::core::result::Result::Err(#krate::domain::content::no_such_type(__type_index))
         },
+        past: past_reading(attributes, &parts, &counts).into_methods(),
     }
     .into_tokens();
-    let text = LitStr::new(&plain_name(name), name.span());
     let conversions = data.variants.iter().zip(&parts).map(|(it, (variant, ty))| {
         let deprecated = is_deprecated(&it.attrs) || is_deprecated(&input.attrs);
         conversion(input, attributes, variant, ty, deprecated)
     });
-    let check = quote_spanned! {place_of(name.span())=>
-        const _: () = #krate::domain::check_distinct_topics(
-            #text,
-            <#name as #krate::domain::Event>::TYPES,
-        );
-    };
+    let check = check_topics(krate, name);
     Ok(quote! {
         #implementation
         #check
         #(#conversions)*
     })
+}
+
+/// Returns how joined events of other shapes, past events and erased ones are read.
+fn past_reading<'a>(
+    attributes: &'a EnumAttributes,
+    parts: &[(&Ident, &Type)],
+    counts: &[TokenStream],
+) -> PastReading<'a> {
+    let krate = &attributes.common.krate;
+    let arms = |method: &TokenStream, convert: &dyn Fn(&Ident) -> TokenStream| {
+        let arms = parts.iter().zip(counts).map(|((variant, ty), count)| {
+            let (read, convert) = (call(krate, ty, method), convert(variant));
+            quote! {
+                if __index < #count {
+                    return #read.map(|__read| #convert);
+                }
+                let __index = ::core::primitive::usize::wrapping_sub(__index, #count);
+            }
+        });
+        quote! {
+            if __type_index < #(#counts)+* {
+                let __index = __type_index;
+                #(#arms)*
+                let _ = __index;
+            }
+        }
+    };
+    let convert = |variant: &Ident| quote!(__read.map(|__events| __events.map(Self::#variant)));
+    PastReading {
+        krate,
+        reads: arms(
+            &quote!(read_past(__index, __deserializer, __past)),
+            &convert,
+        ),
+        erased: arms(&quote!(erased(__index, __past)), &convert),
+        own_count: quote!((#(#counts)+*)),
+        past: &attributes.common.past,
+        erased_rule: None,
+    }
 }
 
 /// Returns a call of the event's own implementation, in the span of its type, so that an error for

@@ -5,23 +5,24 @@ use quote::{quote, quote_spanned};
 use syn::{DataStruct, DeriveInput, Error, Fields, LitStr, Result};
 
 use super::attributes::StructAttributes;
+use super::reading::{PastReading, all_types, erased_read, shape_reads};
 use super::tag::insertions;
-use super::{Implementation, event_type};
+use super::{Implementation, check_topics, event_type};
 use crate::attribute::{place_of, plain_name, refuse_on_fields};
 use crate::name::check_topic;
 
 pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
     let name = &input.ident;
     let StructAttributes { common, own } = StructAttributes::read(&input.attrs)?;
-    let krate = common.krate;
+    let krate = common.krate.clone();
     refuse_on_fields(&data.fields, "event", "on the struct")?;
     for template in &own.tags {
         if let Some(missing) = template.missing_field(&data.fields) {
             return Err(template.fields_are_missing_error(&data.fields, missing));
         }
     }
-    let topic = match own.topic {
-        Some(given) => given,
+    let topic = match &own.topic {
+        Some(given) => given.clone(),
         None => LitStr::new(&plain_name(name), name.span()),
     };
     check_topic(&topic.value(), topic.span())?;
@@ -33,7 +34,20 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         ));
     }
 
-    let types = event_type(&krate, &topic, &own.former_topics, own.revision.as_ref());
+    let types = event_type(&krate, &topic, &own.former_topics, &own);
+    let types = all_types(&krate, &quote!(&[#types]), &quote!(1), &common.past);
+    let past = PastReading {
+        krate: &krate,
+        reads: shape_reads(&krate, 0, &own).unwrap_or_default(),
+        erased: (own.erased.as_ref())
+            .map(|rule| erased_read(&krate, 0, rule))
+            .unwrap_or_default(),
+        own_count: quote!(1),
+        past: &common.past,
+        erased_rule: own.erased.as_ref(),
+    }
+    .into_methods();
+    let check = (!common.past.is_empty()).then(|| check_topics(&krate, name));
     let tags = (!own.tags.is_empty() || !common.tag_functions.is_empty()).then(|| {
         let (pattern, statements) = insertions(&krate, &own.tags, &data.fields);
         let bind = (!own.tags.is_empty()).then(|| quote!(let Self #pattern = self;));
@@ -63,9 +77,9 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
             ),
         )
     };
-    Ok(Implementation {
+    let implementation = Implementation {
         input,
-        types: quote!(&[#types]),
+        types,
         type_index: quote!(0),
         tags,
         serialize,
@@ -77,7 +91,9 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
                 ),
             }
         },
+        past,
         krate,
     }
-    .into_tokens())
+    .into_tokens();
+    Ok(quote!(#implementation #check))
 }

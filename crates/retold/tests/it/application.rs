@@ -5,6 +5,7 @@ mod bank;
 mod codecs;
 
 mod commands;
+mod evolving;
 mod races;
 mod read_back;
 mod reading;

@@ -8,6 +8,7 @@ mod changing;
 mod changing_events;
 mod confluence;
 mod deadlines;
+mod evolving;
 mod log_check;
 mod operated;
 mod operating;
