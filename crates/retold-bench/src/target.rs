@@ -153,6 +153,26 @@ pub(crate) const TARGETS: &[Target] = &[
         rule: Rule::MedianAtMost(1_000.0),
     },
     Target {
+        workload: "erase-stream",
+        store: "sqlite",
+        rule: Rule::MedianAtMost(50_000.0),
+    },
+    Target {
+        workload: "append-8-beside-erase",
+        store: "sqlite",
+        rule: Rule::MaxAtMost(100_000.0),
+    },
+    Target {
+        workload: "erase-stream",
+        store: "postgres",
+        rule: Rule::MedianAtMost(100_000.0),
+    },
+    Target {
+        workload: "append-8-beside-erase",
+        store: "postgres",
+        rule: Rule::MaxAtMost(200_000.0),
+    },
+    Target {
         workload: "follow-single-thread",
         store: "memory",
         rule: Rule::RateAtLeast(100_000.0),

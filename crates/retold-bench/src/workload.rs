@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod application;
 pub(crate) mod condition;
 pub(crate) mod contention;
+pub(crate) mod erase;
 pub(crate) mod idle;
 pub(crate) mod load;
 pub(crate) mod processes;
@@ -26,6 +27,8 @@ pub(crate) enum WorkloadGroup {
     Read,
     /// Conditional appends to the log of orders.
     Condition,
+    /// Erasing streams of the log of orders.
+    Erase,
     /// Commands and loads of an application.
     Application,
     /// Applications that follow each other.
@@ -40,11 +43,12 @@ pub(crate) enum WorkloadGroup {
 
 impl WorkloadGroup {
     /// All groups, in the order of measurement: reads come before the log of orders grows.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Append,
         Self::Load,
         Self::Read,
         Self::Condition,
+        Self::Erase,
         Self::Application,
         Self::System,
         Self::Rebuild,
@@ -59,6 +63,7 @@ impl WorkloadGroup {
             Self::Load => load::NAME,
             Self::Read => "read",
             Self::Condition => "condition",
+            Self::Erase => "erase",
             Self::Application => "application",
             Self::System => "system",
             Self::Rebuild => "rebuild",
@@ -79,6 +84,7 @@ impl WorkloadGroup {
             Self::Load => Vec::new(),
             Self::Read => read::contenders(bench, subject),
             Self::Condition => condition::contenders(bench, subject),
+            Self::Erase => erase::contenders(bench, subject),
             Self::Application => application::contenders(bench, subject),
             Self::System => system::contenders(bench, subject),
             Self::Rebuild => rebuild::contenders(bench, subject),
