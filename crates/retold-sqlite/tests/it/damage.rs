@@ -7,14 +7,15 @@ use std::fs;
 use std::sync::Arc;
 
 use retold_core::recording::{
-    Append, Appended, Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, Head, LogId,
-    LogRead, NewEvent, Page, PageEnd, Position, ProcessedRange, Query, RangeRead, RecordError,
-    RecordedRange, Recorder, Store, StoredEvent, StoredSnapshot, StreamRead, Version, verify_log,
+    Amendment, Append, Appended, Checkpoint, Condition, DELETED_TOPIC, ErasedParts, EventId,
+    ExpectedVersion, FollowerKey, Head, LogId, LogRead, NewEvent, Page, PageEnd, Position,
+    ProcessedRange, Query, RangeRead, RecordError, RecordedRange, Recorder, Replacement, Store,
+    StoredEvent, StoredSnapshot, StreamRead, Version, verify_log,
 };
 use retold_sqlite::SqliteStore;
 use uuid::Uuid;
 
-use crate::place::Place;
+use crate::place::{Place, record};
 
 /// Files that are damaged, unless `RETOLD_ROUNDS` is set.
 const ROUNDS: u64 = 150;
@@ -70,12 +71,47 @@ async fn fill(place: &Place) {
             log.append(append).await.unwrap();
             after = Some(to.position);
         }
+        amend(&*log).await;
         for number in 1..7 {
             let state = format!("{{\"state\":{number}}}");
-            let snapshot = StoredSnapshot::new(stream(number), Version::FIRST, "Animal", state);
+            let version = Version::new(90).unwrap();
+            let snapshot = StoredSnapshot::new(stream(number), version, "Animal", state);
             log.put_snapshot(snapshot).await.unwrap();
         }
     }
+}
+
+/// Erases events in several ways, replaces one, and deletes a stream.
+async fn amend(log: &dyn Recorder) {
+    let first = log.read_stream(StreamRead::new(stream(2))).await.unwrap();
+    let first = first.events.first().unwrap();
+    let mut replacement = Replacement::of(first, "[]").unwrap();
+    replacement.topic = "Dog.Replaced".into();
+    let replace = Amendment::ReplaceEvent {
+        event: first.id(),
+        stream: Some(stream(2).into()),
+        replacement,
+    };
+    log.append(Append::of([record(901, &stream(2))]).amendment(replace))
+        .await
+        .unwrap();
+    let erase = |number, until, parts| Amendment::EraseStream {
+        stream: stream(number).into(),
+        after: None,
+        until: Version::new(until).unwrap(),
+        parts,
+    };
+    log.append(
+        Append::of([record(902, &stream(3)), record(903, &stream(4))])
+            .amendment(erase(3, 4, ErasedParts::PAYLOAD))
+            .amendment(erase(4, 3, ErasedParts::ALL)),
+    )
+    .await
+    .unwrap();
+    let mut deleted = record(904, &stream(6));
+    deleted.topic = DELETED_TOPIC.into();
+    let append = Append::of([deleted]).amendment(erase(6, 5, ErasedParts::ALL));
+    log.append(append).await.unwrap();
 }
 
 type Found<T> = Result<T, RecordError>;
@@ -86,7 +122,8 @@ struct Answers {
     head: Option<Head>,
     /// Pages by the name of the way of reading.
     events: BTreeMap<String, Vec<StoredEvent>>,
-    streams: Vec<(Arc<str>, Version)>,
+    /// Names, versions, and whether they are deleted.
+    streams: Vec<(Arc<str>, Version, bool)>,
     ranges: Vec<RecordedRange>,
     checkpoint: Option<Checkpoint>,
     snapshots: BTreeMap<String, Option<StoredSnapshot>>,
@@ -158,7 +195,7 @@ async fn ask(recorder: &dyn Recorder) -> (Answers, bool) {
     let streams = streams.unwrap_or_default();
     answers.streams = streams
         .into_iter()
-        .map(|it| (it.name, it.version))
+        .map(|it| (it.name, it.version, it.is_deleted))
         .collect();
     let ranges = recorder.processed_ranges(RangeRead::new()).await;
     keep(ranges.is_ok());
@@ -226,6 +263,13 @@ async fn append_what_must_be_refused(recorder: &dyn Recorder) -> usize {
         Append::of([fresh(1_004)])
             .condition(Condition::none_match_after(Query::topic(topic(2)), None)),
         Append::of([fresh(17)]),
+        Append::of([fresh(1_005).stream(stream(6))]),
+        Append::of([record(1_006, &stream(3))]).amendment(Amendment::EraseStream {
+            stream: stream(3).into(),
+            after: None,
+            until: Version::new(90).unwrap(),
+            parts: ErasedParts::ALL,
+        }),
     ];
     for append in appends {
         if let Ok(Appended::Recorded(_)) = recorder.append(append).await {

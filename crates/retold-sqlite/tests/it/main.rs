@@ -10,6 +10,7 @@ mod place;
 mod tricks;
 mod view_conformance;
 
+mod amending;
 mod concurrency;
 mod conformance;
 mod damage;

@@ -1,5 +1,6 @@
 //! Several processes on one file, killed at random: every acknowledged event is present, none
-//! twice, and positions have no gaps.
+//! twice, and positions have no gaps. They also erase events and purge the file: an event is erased
+//! exactly if the record of its erasure is present.
 
 use std::collections::{HashMap, HashSet};
 use std::env;
@@ -10,14 +11,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use retold_core::recording::{
-    Append, EventId, LogId, LogRead, NewEvent, PageEnd, Position, Recorder, Store, verify_log,
+    Amendment, Append, ERASED_TOPIC, ErasedParts, EventId, LogId, LogRead, NewEvent, PageEnd,
+    Position, Recorder, Store, verify_log,
 };
+use retold_sqlite::SqliteStore;
 use uuid::Uuid;
 
 use crate::place::{Place, log};
 
 /// Passes the path of the file to a child; absent in the parent.
 const PATH: &str = "RETOLD_SQLITE_CHILD_OF";
+/// Begins the lines of a child about events that it recorded and erased.
+const RECORDED: &str = "acknowledged ";
+const ERASED: &str = "acknowledged as erased ";
 /// Processes that are killed, one after another.
 const KILLS: usize = 200;
 /// Processes that run at a time.
@@ -38,7 +44,7 @@ fn child() {
         let store = Place::at(path.into()).open();
         let recorder = log(&store, "dogs").await;
         let tasks: Vec<_> = (0..4)
-            .map(|_| tokio::spawn(append_for_ever(recorder.clone())))
+            .map(|_| tokio::spawn(append_for_ever(store.clone(), recorder.clone())))
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -46,30 +52,60 @@ fn child() {
     });
 }
 
-async fn append_for_ever(recorder: Arc<dyn Recorder>) {
+async fn append_for_ever(store: SqliteStore, recorder: Arc<dyn Recorder>) {
+    // The events that it recorded and has not erased, each with its stream.
+    let mut own: Vec<(EventId, String)> = Vec::new();
     loop {
-        let ids: Vec<_> = (0..fastrand::usize(1..4))
-            .map(|_| EventId::new(Uuid::now_v7()))
+        if own.len() > 3 && fastrand::u8(0..3) == 0 {
+            let (erased, stream) = own.swap_remove(fastrand::usize(..own.len()));
+            erase(&*recorder, erased, stream).await;
+        }
+        if fastrand::u8(0..60) == 0 {
+            store.purge().await.unwrap();
+        }
+        let new: Vec<_> = (0..fastrand::usize(1..4))
+            .map(|_| {
+                let stream = format!("dog/{}", fastrand::u8(0..20));
+                (EventId::new(Uuid::now_v7()), stream)
+            })
             .collect();
-        let event = |id: &EventId| {
+        let event = |(id, stream): &(EventId, String)| {
             NewEvent::new(
                 *id,
                 "Dog.Registered",
                 format!("{:?}", "x".repeat(fastrand::usize(0..3000))),
             )
-            .stream(format!("dog/{}", fastrand::u8(0..20)))
+            .stream(stream.clone())
             .tag(format!("breed:{}", fastrand::u8(0..3)))
         };
         recorder
-            .append(Append::of(ids.iter().map(event)))
+            .append(Append::of(new.iter().map(event)))
             .await
             .unwrap();
-        let ids: Vec<_> = ids.iter().map(EventId::to_string).collect();
-        // One write of one line: complete or not at all.
-        let line = format!("acknowledged {}\n", ids.join(" "));
-        std::io::stdout().write_all(line.as_bytes()).unwrap();
-        std::io::stdout().flush().unwrap();
+        let ids: Vec<_> = new.iter().map(|(id, _)| id.to_string()).collect();
+        say(&format!("{RECORDED}{}", ids.join(" ")));
+        own.extend(new);
     }
+}
+
+/// Erases an event; the payload of the record is its id.
+async fn erase(recorder: &dyn Recorder, erased: EventId, stream: String) {
+    let id = EventId::new(Uuid::now_v7());
+    let record = NewEvent::new(id, ERASED_TOPIC, format!("\"{erased}\"")).stream(stream.clone());
+    let append = Append::of([record]).amendment(Amendment::EraseEvent {
+        event: erased,
+        stream: Some(stream.into()),
+        parts: ErasedParts::ALL,
+    });
+    recorder.append(append).await.unwrap();
+    say(&format!("{ERASED}{erased}"));
+}
+
+/// Prints one line in one write: complete or not at all.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
 }
 
 fn start_child(place: &Place) -> Child {
@@ -87,10 +123,24 @@ fn start_child(place: &Place) -> Child {
         .unwrap()
 }
 
+/// What children acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    recorded: Vec<EventId>,
+    erased: Vec<EventId>,
+}
+
+impl Acknowledged {
+    fn extend(&mut self, other: Self) {
+        self.recorded.extend(other.recorded);
+        self.erased.extend(other.erased);
+    }
+}
+
 /// Reads from a child, kills it after this many lines, and collects what it acknowledged until its
 /// end.
-fn listen_and_kill(mut child: Child, lines_max: usize) -> Vec<EventId> {
-    let mut acknowledged = Vec::new();
+fn listen_and_kill(mut child: Child, lines_max: usize) -> Acknowledged {
+    let mut acknowledged = Acknowledged::default();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for number in 0.. {
         if number == lines_max {
@@ -99,8 +149,11 @@ fn listen_and_kill(mut child: Child, lines_max: usize) -> Vec<EventId> {
         }
         let Some(Ok(line)) = lines.next() else { break };
         // The test harness prints on the same line before the first outcome.
-        if let Some((_, ids)) = line.split_once("acknowledged ") {
-            acknowledged.extend(ids.split(' ').filter_map(|id| id.parse::<EventId>().ok()));
+        if let Some((_, id)) = line.split_once(ERASED) {
+            acknowledged.erased.extend(id.parse::<EventId>());
+        } else if let Some((_, ids)) = line.split_once(RECORDED) {
+            let ids = ids.split(' ').filter_map(|id| id.parse::<EventId>().ok());
+            acknowledged.recorded.extend(ids);
         }
     }
     // It may have ended by itself, if it waited too long for the others.
@@ -116,9 +169,9 @@ fn killed_processes_lose_nothing_acknowledged() {
     let killers = (0..CHILDREN).map(|_| {
         let path = Place::at(place.path());
         thread::spawn(move || {
-            let mut acknowledged = Vec::new();
+            let mut acknowledged = Acknowledged::default();
             for _ in 0..KILLS / CHILDREN {
-                let has_enough = acknowledged.len() > ENOUGH / CHILDREN;
+                let has_enough = acknowledged.recorded.len() > ENOUGH / CHILDREN;
                 if began.elapsed() > TIME_MAX && has_enough {
                     break;
                 }
@@ -129,19 +182,20 @@ fn killed_processes_lose_nothing_acknowledged() {
         })
     });
     let killers: Vec<_> = killers.collect();
-    let acknowledged: Vec<_> = killers
-        .into_iter()
-        .flat_map(|it| it.join().unwrap())
-        .collect();
+    let mut acknowledged = Acknowledged::default();
+    for killer in killers {
+        acknowledged.extend(killer.join().unwrap());
+    }
     assert!(
-        acknowledged.len() > ENOUGH,
-        "the processes acknowledged too little: {}",
-        acknowledged.len()
+        acknowledged.recorded.len() > ENOUGH && !acknowledged.erased.is_empty(),
+        "the processes acknowledged too little: {}, {}",
+        acknowledged.recorded.len(),
+        acknowledged.erased.len()
     );
     check(&place, &acknowledged);
 }
 
-fn check(place: &Place, acknowledged: &[EventId]) {
+fn check(place: &Place, acknowledged: &Acknowledged) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -149,6 +203,7 @@ fn check(place: &Place, acknowledged: &[EventId]) {
         let store = place.open();
         let recorder = store.open("dogs", LogId::new(Uuid::nil())).await.unwrap();
         let mut there = HashMap::new();
+        let (mut erased, mut records) = (HashSet::new(), HashSet::new());
         let mut after = None;
         loop {
             let page = recorder
@@ -161,12 +216,24 @@ fn check(place: &Place, acknowledged: &[EventId]) {
                 after = Some(next);
                 let before = there.insert(event.id(), event.position());
                 assert_eq!(before, None, "{} is there twice", event.id());
+                if event.is_erased() {
+                    assert_eq!(event.tags().count(), 0, "{}", event.id());
+                    erased.insert(event.id());
+                }
+                if event.topic() == ERASED_TOPIC {
+                    let payload = String::from_utf8_lossy(event.payload().unwrap());
+                    records.insert(payload.trim_matches('"').parse::<EventId>().unwrap());
+                }
             }
             if page.end == PageEnd::Complete {
                 break;
             }
         }
+        assert_eq!(erased, records, "erasures and their records");
+        let not_erased = acknowledged.erased.iter().find(|id| !erased.contains(id));
+        assert_eq!(not_erased, None, "acknowledged as erased");
         let lost: HashSet<_> = acknowledged
+            .recorded
             .iter()
             .filter(|id| !there.contains_key(id))
             .collect();
