@@ -158,7 +158,7 @@ pub(crate) const TARGETS: &[Target] = &[
         rule: Rule::MedianAtMost(50_000.0),
     },
     Target {
-        workload: "append-8-beside-erase",
+        workload: "append-8-during-erase",
         store: "sqlite",
         rule: Rule::MaxAtMost(100_000.0),
     },
@@ -168,7 +168,7 @@ pub(crate) const TARGETS: &[Target] = &[
         rule: Rule::MedianAtMost(100_000.0),
     },
     Target {
-        workload: "append-8-beside-erase",
+        workload: "append-8-during-erase",
         store: "postgres",
         rule: Rule::MaxAtMost(200_000.0),
     },

@@ -31,7 +31,7 @@ const FIRST_WRITER: u64 = 1 << 41;
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     vec![
         erase_stream(bench, subject),
-        append_beside_erase(bench, subject),
+        append_during_erase(bench, subject),
     ]
 }
 
@@ -56,10 +56,10 @@ fn erase_stream<'a>(bench: &'a Bench, subject: &'a Subject) -> Contender<'a> {
 }
 
 /// Appends of others, while one client erases one stream after the other.
-fn append_beside_erase<'a>(bench: &'a Bench, subject: &'a Subject) -> Contender<'a> {
+fn append_during_erase<'a>(bench: &'a Bench, subject: &'a Subject) -> Contender<'a> {
     let runtime = &bench.many_threads;
     Contender::new(
-        "append-8-beside-erase",
+        "append-8-during-erase",
         subject.label,
         "appends",
         move || {
