@@ -16,6 +16,8 @@ mod recorded_event;
 mod report;
 mod upstream_cursor;
 
+mod replaced;
+
 mod reaction;
 
 mod follower_retelling;

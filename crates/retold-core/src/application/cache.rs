@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::Cache as QuickCache;
 
+use super::error::{Error, Result};
 use super::telemetry;
 use crate::domain::Aggregate;
 use crate::recording::{Checkpoint, EventId, Version};
@@ -53,6 +54,33 @@ impl<A> Folded<A> {
     /// Id of the last event that the state has seen, if it is known.
     pub(crate) fn last(&self) -> Option<EventId> {
         self.checkpoint.map(|checkpoint| checkpoint.event_id)
+    }
+}
+
+impl<A> Folded<A> {
+    /// Refuses the state of a deleted stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Deleted`] if the stream is deleted.
+    pub(crate) fn check_not_deleted(&self, stream: &Arc<str>) -> Result<()> {
+        match (self.is_deleted, self.checkpoint) {
+            (true, Some(record)) => Err(Error::Deleted {
+                stream: Arc::clone(stream),
+                record,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the state of a stream that is not deleted.
+    ///
+    /// # Errors
+    ///
+    /// As for [`check_not_deleted`](Self::check_not_deleted).
+    pub(super) fn not_deleted(self, stream: &Arc<str>) -> Result<Self> {
+        self.check_not_deleted(stream)?;
+        Ok(self)
     }
 }
 

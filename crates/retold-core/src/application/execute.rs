@@ -236,7 +236,7 @@ where
         }
         let known = known.or_else(|| self.application.core.cache.peek(&self.stream));
         let (folded, _) = self.application.load_from(&self.stream, known).await?;
-        self.folded = Some(folded);
+        self.folded = Some(folded.not_deleted(&self.stream)?);
         Ok(true)
     }
 

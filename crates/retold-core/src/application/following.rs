@@ -25,13 +25,13 @@ impl Application {
     ) -> Result<Folded<A>> {
         match self.core.cache.get_if_current(stream) {
             Some(folded) => Ok(folded),
-            None => self.load(stream).await,
+            None => self.newest_state(stream).await,
         }
     }
 
-    /// Returns the newest state of a stream.
+    /// Returns the newest state of a stream, also if it is deleted.
     pub(crate) async fn newest_state<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
-        self.load(stream).await
+        Ok(self.load_with_head(stream).await?.0)
     }
 
     /// Caches a state whose events were just recorded, and takes a snapshot if they made one due.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::cache::Folded;
 use super::error::Result;
 use super::handle::Application;
-use super::repository::not_deleted;
 use crate::domain::{Aggregate, Id};
 use crate::mapping::AnyEvent;
 use crate::recording::{BoxFuture, Checkpoint, Condition, Position, StoredEvent, Version};
@@ -198,7 +197,7 @@ impl<A: Aggregate> Model for Id<A> {
                     let read_to = application
                         .fold_while(&stream, &mut folded, None, continues)
                         .await?;
-                    (not_deleted(&stream, folded)?, ReadTo::one(read_to))
+                    (folded, ReadTo::one(read_to))
                 }
                 (None, Reach::Cached) => {
                     let (folded, head) = application.load_uncached(&stream).await?;
@@ -209,6 +208,7 @@ impl<A: Aggregate> Model for Id<A> {
                     (folded, ReadTo::one(head))
                 }
             };
+            let folded = folded.not_deleted(&stream)?;
             let read = StreamPlace::of(&folded);
             if read != *place {
                 *state = Arc::unwrap_or_clone(folded.state);

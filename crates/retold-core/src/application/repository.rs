@@ -57,10 +57,10 @@ impl Application {
     /// As [`get`](Self::get), without [`Error::NotFound`] and [`Error::Deleted`].
     pub async fn find<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Option<Loaded<A>>> {
         let id = id.into();
-        match self.load(&id.stream().into()).await {
-            Ok(folded) => Ok(loaded(id, folded)),
-            Err(Error::Deleted { .. }) => Ok(None),
-            Err(error) => Err(error),
+        let (folded, _) = self.load_with_head(&id.stream().into()).await?;
+        match folded.is_deleted {
+            true => Ok(None),
+            false => Ok(loaded(id, folded)),
         }
     }
 
@@ -112,7 +112,7 @@ impl Application {
         let mut folded = Folded::<A>::default();
         let until = |stored: &StoredEvent| stored.time() <= time;
         self.fold_while(&stream, &mut folded, None, until).await?;
-        let folded = not_deleted(&stream, folded)?;
+        let folded = folded.not_deleted(&stream)?;
         loaded(id, folded).ok_or(Error::NotFound {
             stream,
             version: None,
@@ -125,9 +125,10 @@ impl Application {
         Ok(self.core.registry.register_aggregate::<A>()?)
     }
 
-    /// Returns the newest state of a stream; the default if it has no events.
+    /// Returns the newest state of a stream that is not deleted; the default if it has no events.
     pub(super) async fn load<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
-        Ok(self.load_with_head(stream).await?.0)
+        let (folded, _) = self.load_with_head(stream).await?;
+        folded.not_deleted(stream)
     }
 
     /// Returns the newest state of a stream, and the head of the log at that read.
@@ -154,7 +155,7 @@ impl Application {
     ) -> Result<(Folded<A>, Option<Checkpoint>)> {
         match known {
             Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
-                Ok(head) => Ok((not_deleted(stream, folded)?, head)),
+                Ok(head) => Ok((folded, head)),
                 Err(error @ Error::Diverged { .. }) => {
                     self.distrust(stream, &error);
                     self.load_uncached(stream).await
@@ -182,7 +183,7 @@ impl Application {
         async {
             let mut folded = self.begin(stream, None).await?;
             let head = self.fast_forward(stream, &mut folded).await?;
-            Ok((not_deleted(stream, folded)?, head))
+            Ok((folded, head))
         }
         .instrument(span)
         .await
@@ -199,7 +200,7 @@ impl Application {
         let until = Some(version);
         if let Some(mut folded) = cached.filter(|it| it.version <= until) {
             match self.fold_while(stream, &mut folded, until, |_| true).await {
-                Ok(_) => return not_deleted(stream, folded),
+                Ok(_) => return folded.not_deleted(stream),
                 Err(error @ Error::Diverged { .. }) => self.distrust(stream, &error),
                 Err(error) => return Err(error),
             }
@@ -207,7 +208,7 @@ impl Application {
         let mut folded = self.begin(stream, until).await?;
         self.fold_while(stream, &mut folded, until, |_| true)
             .await?;
-        not_deleted(stream, folded)
+        folded.not_deleted(stream)
     }
 
     /// Returns the start of a fold: a snapshot that matches the program and the stream, or nothing.
@@ -430,17 +431,6 @@ pub(super) fn folded_of<A: Aggregate>(
         checkpoint: None,
         is_deleted: false,
     })
-}
-
-/// Returns the state, unless its stream is deleted.
-pub(super) fn not_deleted<A>(stream: &Arc<str>, folded: Folded<A>) -> Result<Folded<A>> {
-    match (folded.is_deleted, folded.checkpoint) {
-        (true, Some(record)) => Err(Error::Deleted {
-            stream: Arc::clone(stream),
-            record,
-        }),
-        _ => Ok(folded),
-    }
 }
 
 fn loaded<A: Aggregate>(id: Id<A>, folded: Folded<A>) -> Option<Loaded<A>> {

@@ -103,6 +103,11 @@ impl Batch {
         self.causes
     }
 
+    /// Returns whether anything was read by a query.
+    pub(crate) fn has_queries(&self) -> bool {
+        !self.queries.is_empty()
+    }
+
     /// Returns whether anything was read.
     pub(crate) fn has_reads(&self) -> bool {
         !self.streams.is_empty() || !self.queries.is_empty()

@@ -156,7 +156,8 @@ impl Context {
         self.ids.id(Purpose::Asked, ordinal)
     }
 
-    /// Returns an aggregate of the follower's own application, or none if it has no events.
+    /// Returns an aggregate of the follower's own application, or none if it has no events or is
+    /// deleted.
     ///
     /// # Errors
     ///
@@ -164,7 +165,7 @@ impl Context {
     pub async fn find<A: Aggregate>(&mut self, id: impl Into<Id<A>>) -> Result<Option<A>> {
         let stream: Arc<str> = id.into().stream().into();
         let draft = self.draft::<A>(&stream).await?;
-        let is_there = draft.folded.version.is_some();
+        let is_there = draft.folded.version.is_some() && !draft.folded.is_deleted;
         Ok(is_there.then(|| A::clone(&draft.folded.state)))
     }
 
@@ -175,8 +176,11 @@ impl Context {
     /// As [`Application::get`]. The absence of the aggregate is a condition too.
     pub async fn get<A: Aggregate>(&mut self, id: impl Into<Id<A>>) -> Result<A> {
         let id = id.into();
-        match self.find(&id).await? {
-            Some(state) => Ok(state),
+        let stream: Arc<str> = id.stream().into();
+        let draft = self.draft::<A>(&stream).await?;
+        draft.folded.check_not_deleted(&stream)?;
+        match draft.folded.version {
+            Some(_) => Ok(A::clone(&draft.folded.state)),
             None => Err(not_found(&id)),
         }
     }
@@ -204,6 +208,7 @@ impl Context {
         let id = id.into();
         let stream: Arc<str> = id.stream().into();
         let draft = self.draft::<A>(&stream).await?;
+        draft.folded.check_not_deleted(&stream)?;
         if draft.folded.version.is_none() {
             return Err(not_found(&id).into());
         }
@@ -229,7 +234,8 @@ impl Context {
         D: Decision<A::Event>,
     {
         let stream: Arc<str> = id.into().stream().into();
-        self.draft::<A>(&stream).await?;
+        let draft = self.draft::<A>(&stream).await?;
+        draft.folded.check_not_deleted(&stream)?;
         self.decide_on_draft(&stream, decide)
     }
 

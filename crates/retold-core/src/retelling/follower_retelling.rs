@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use uuid::Uuid;
+
 use super::generations::{Resumed, Split, generations_of};
 use super::reaction::{Keys, Processed, RetoldAppend};
+use super::replaced::Replaced;
 use super::report::{Difference, Facts, FollowerReport, ShownEvent};
 use super::upstream_cursor::UpstreamCursor;
 use crate::application::{Application, Error, Result};
@@ -184,8 +187,19 @@ impl FollowerRetelling {
             facts: Facts::default(),
             difference: None,
         };
+        let mut replaced = Replaced::default();
+        // Without a log, nothing is retold.
+        let log = recorder.log_id().await?.unwrap_or(LogId::new(Uuid::nil()));
+        replaced.read(log, &*recorder).await?;
+        for (_, upstream) in &self.upstreams {
+            if let Some(log) = upstream.log_id().await? {
+                replaced.read(log, &**upstream).await?;
+            }
+        }
         let mut walk = Walk {
             retelling: self,
+            log,
+            replaced: Arc::new(replaced),
             past,
             shown,
             recorder,
@@ -246,6 +260,9 @@ async fn generations(
 /// The walk along the processed ranges of one follower.
 struct Walk {
     retelling: FollowerRetelling,
+    /// The follower's own log.
+    log: LogId,
+    replaced: Arc<Replaced>,
     past: Arc<PastRecorder>,
     /// The follower's application, showing its log up to `head`.
     shown: Application,
@@ -379,7 +396,8 @@ impl Walk {
 
     fn retold(&self, effects: Vec<StoredEvent>) -> RetoldAppend {
         RetoldAppend::new(
-            self.shown.clone(),
+            (self.log, self.shown.clone()),
+            &self.replaced,
             Arc::clone(&self.retelling.follower),
             Keys {
                 follower: self.retelling.key.clone(),
@@ -478,6 +496,10 @@ impl Walk {
             }
             Processed::Erased => {
                 self.report.facts.erased += 1;
+                None
+            }
+            Processed::Replaced => {
+                self.report.facts.replaced += 1;
                 None
             }
             Processed::Different(difference) => Some(*difference),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::comparing;
 use super::recorded_event::as_new;
+use super::replaced::Replaced;
 use super::report::{Difference, ShownEvent};
 use crate::application::{Application, Result};
 use crate::following::{Asked, Batch, Cause, Context, Follower, Freshness, PastRecorder, ask};
@@ -28,6 +29,9 @@ pub(crate) struct RetoldAppend {
     decided_at: Option<Position>,
     /// The recorder that shows the log as it was, if it is not the log itself.
     past: Option<Arc<PastRecorder>>,
+    /// The log of the application.
+    own: LogId,
+    replaced: Arc<Replaced>,
 }
 
 /// The follower that recorded the append, and the key from which the ids of its effects are
@@ -44,14 +48,18 @@ pub(crate) enum Processed {
     Equal(u64),
     /// The event could not be processed because something is erased; the records count.
     Erased,
+    /// The decision differs and may have been made on an event that was replaced since; the records
+    /// count.
+    Replaced,
     Different(Box<Difference>),
 }
 
 impl RetoldAppend {
     /// Creates an append of this follower that was decided on the log up to `decided_at`, with
-    /// these recorded effects. `application` shows the log up to there.
+    /// these recorded effects. `application` shows the log `own` up to there.
     pub(crate) fn new(
-        application: Application,
+        (own, application): (LogId, Application),
+        replaced: &Arc<Replaced>,
         follower: Arc<Follower>,
         keys: Keys,
         decided_at: Option<Position>,
@@ -69,6 +77,8 @@ impl RetoldAppend {
             recorded: recorded.into(),
             decided_at,
             past: None,
+            own,
+            replaced: Arc::clone(replaced),
         }
     }
 
@@ -105,6 +115,8 @@ impl RetoldAppend {
         let follower = Arc::clone(&self.follower);
         let (batch, asked) = ask(&follower, event, context).await;
         self.batch = batch;
+        // Collected before they are compared, which removes those that are equal.
+        let is_replaced = self.is_replaced(log, event);
         let reason = match asked? {
             Asked::Processed => None,
             Asked::Erased(_) => {
@@ -115,12 +127,39 @@ impl RetoldAppend {
             Asked::Unknown(error) => Some(error.to_string()),
             Asked::Failed(reason) => Some(reason),
         };
-        if let Some(reason) = reason {
+        let found = self.found(reason, upstream, log, event);
+        if is_replaced && matches!(found, Processed::Different(_)) {
+            self.batch.drop_events(self.compared);
+            self.take_as_it_is(log, event);
+            return Ok(Processed::Replaced);
+        }
+        Ok(found)
+    }
+
+    /// Returns whether a replaced event may be involved in a decision: the upstream event itself, a
+    /// recorded effect, or an event that was read.
+    fn is_replaced(&self, log: LogId, event: &StoredEvent) -> bool {
+        let mut effects = self.recorded.iter();
+        self.replaced.has(log, event.id())
+            || effects.any(|effect| {
+                is_effect_of(effect, log, event) && self.replaced.has(self.own, effect.id())
+            })
+            || self.replaced.may_be_read(self.own, &self.batch)
+    }
+
+    fn found(
+        &mut self,
+        failure: Option<String>,
+        upstream: &Arc<str>,
+        log: LogId,
+        event: &StoredEvent,
+    ) -> Processed {
+        if let Some(reason) = failure {
             let what = format!("the policy failed: {reason}");
             let recorded = self.recorded.front().map(ShownEvent::of_recorded);
-            return Ok(self.different(what, upstream, event, recorded, None));
+            return self.different(what, upstream, event, recorded, None);
         }
-        Ok(self.compare(upstream, log, event))
+        self.compare(upstream, log, event)
     }
 
     /// Compares the decisions for an event with its recorded effects.

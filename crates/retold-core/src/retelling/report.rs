@@ -37,6 +37,9 @@ pub struct Facts {
     /// Upstream events that could not be processed again, because they or an event that was read
     /// for them is erased.
     pub erased: u64,
+    /// Upstream events whose decision differs from the record and may have been made on an event
+    /// that was replaced since.
+    pub replaced: u64,
     /// Upstream events that were parked.
     pub parked: u64,
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Facts {
                 "processed ranges of another policy version",
             ),
             (self.erased, "effects of erased events"),
+            (self.replaced, "effects of replaced events"),
             (self.parked, "parked events"),
         ] {
             if count > 0 {

@@ -11,9 +11,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::generations::{Split, generations_of};
 use super::reaction::{Keys, Processed, RetoldAppend};
 use super::recorded_event::as_new;
+use super::replaced::Replaced;
 use super::report::{Difference, Facts, ShownEvent};
 use crate::application::{Application, Error, Result};
 use crate::following::{
@@ -75,6 +78,7 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
         }
     }
     let retold = OpenSystem::open(open.system(), &infrastructure, Opening::Write).await?;
+    let replaced = Arc::new(replaced(open).await?);
     let mut tracks = Vec::new();
     let recorded = open.applications().iter().zip(retold.applications());
     for ((recorded, retold), member) in recorded.zip(open.system().members()) {
@@ -85,6 +89,7 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
         tracks.push(Track {
             recorded: Arc::clone(recorded.recorder()),
             log: retold.log_id().await?,
+            replaced: Arc::clone(&replaced),
             application: retold.clone(),
             generations: generations(recorded, member).await?,
             followers: member.followers().to_vec(),
@@ -103,6 +108,16 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     let difference = follow(&mut tracks, &mut report).await?;
     report.difference = difference;
     Ok(report)
+}
+
+async fn replaced(open: &OpenSystem) -> Result<Replaced> {
+    let mut replaced = Replaced::default();
+    for application in open.applications() {
+        if let Some(log) = application.log_id().await? {
+            replaced.read(log, &**application.recorder()).await?;
+        }
+    }
+    Ok(replaced)
 }
 
 /// By follower name and generation number: how it is split, and the key from which ids are derived.
@@ -146,6 +161,7 @@ async fn check_upstreams(open: &OpenSystem) -> Result<()> {
 struct Track {
     recorded: Arc<dyn Recorder>,
     log: Option<LogId>,
+    replaced: Arc<Replaced>,
     /// The application in memory.
     application: Application,
     followers: Vec<Arc<Follower>>,
@@ -269,6 +285,12 @@ fn upstreams(tracks: &[Track]) -> Upstreams {
 }
 
 impl Track {
+    /// Returns the log and the application that shows it. Without a log, nothing is retold.
+    fn own(&self) -> (LogId, Application) {
+        let log = self.log.unwrap_or(LogId::new(Uuid::nil()));
+        (log, self.application.clone())
+    }
+
     async fn next(&mut self, heads: &BTreeMap<LogId, Option<Position>>) -> Result<Next> {
         if self.is_cut || !self.is_begun_before_end().await? {
             return Ok(Next::Nothing);
@@ -411,7 +433,8 @@ impl Track {
         let parked = self.parked_ahead(&range.follower)?;
         if !self.open.contains_key(&range.follower) {
             let retold = RetoldAppend::new(
-                self.application.clone(),
+                self.own(),
+                &self.replaced,
                 Arc::clone(&follower),
                 self.keys(&range.follower),
                 self.head,
@@ -595,7 +618,8 @@ impl Track {
         let key = effects.first().and_then(effect_of);
         let key = key.unwrap_or_else(|| FollowerKey::of(&name, 1, None));
         let mut retold = RetoldAppend::new(
-            self.application.clone(),
+            self.own(),
+            &self.replaced,
             follower,
             self.keys(&key),
             self.head,
@@ -623,6 +647,10 @@ fn count(processed: Processed, report: &mut WholeReport) -> Option<Difference> {
         Processed::Equal(effects) => {
             report.processed += 1;
             report.effects += effects;
+            None
+        }
+        Processed::Replaced => {
+            report.facts.replaced += 1;
             None
         }
         Processed::Erased => {

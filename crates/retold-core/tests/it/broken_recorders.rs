@@ -1,11 +1,13 @@
 //! Checks that the conformance suite detects bugs: recorders that are broken on purpose, each in
 //! one way, fail the test of the rule that they break.
 
+mod amending_bugs;
 mod broken;
 mod bugs;
 
 use retold_conformance::Subject;
 
+use self::amending_bugs::*;
 use self::broken::{Broken, Bug};
 use self::bugs::*;
 use crate::planted_bugs::{broken_rules, caught};
@@ -51,6 +53,15 @@ caught! {
     a_newer_snapshot_is_caught: SnapshotBeyond => snapshots_are_kept_by_version;
     a_lease_for_everybody_is_caught: LeaseForAll => leases_have_one_holder;
     a_clock_of_its_own_is_caught: ForeignClock => leases_end_by_the_clock_that_is_given;
+    amendments_that_are_ignored_are_caught: AmendmentsIgnored =>
+        amendments_are_recorded_with_their_events;
+    amendments_before_their_append_are_caught: AmendedFirst =>
+        amendments_are_recorded_with_their_events;
+    amendments_that_are_left_out_are_caught: LenientAmendments => amendments_are_judged_last;
+    an_erasure_of_too_much_is_caught: ErasesAll => an_amendment_changes_only_what_it_names;
+    snapshots_of_amended_streams_are_caught: SnapshotsKept => amended_streams_lose_their_snapshots;
+    a_deleted_stream_that_takes_events_is_caught: DeletedTakesEvents =>
+        a_deleted_stream_takes_no_events;
     a_backward_head_of_the_page_is_caught: BackwardReadTo => backward_reads_mirror_forward_reads;
 }
 

@@ -3,6 +3,7 @@
 mod shop;
 
 mod adversary;
+mod amending;
 mod belonging;
 mod changing;
 mod changing_events;

@@ -26,11 +26,13 @@ impl Bug for None {}
 /// The same append with other conditions.
 fn with_conditions(append: &Append, conditions: impl IntoIterator<Item = Condition>) -> Append {
     let rest = Append::of(append.new_events().iter().cloned()).conditions(conditions);
-    append
+    let rest = append
         .processed_ranges()
         .iter()
         .cloned()
-        .fold(rest, Append::processed_range)
+        .fold(rest, Append::processed_range);
+    let amendments = append.amendments().iter().cloned();
+    amendments.fold(rest, Append::amendment)
 }
 
 fn recorded(positions: Positions) -> Result<Appended> {
