@@ -150,6 +150,7 @@ mod guide {
         Snapshots: "docs/guide/src/snapshots.md",
         ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
         ChangingEvents: "docs/guide/src/changing_events.md",
+        DeletingAndAmending: "docs/guide/src/deleting_and_amending.md",
         Testing: "docs/guide/src/testing.md",
         #[cfg(feature = "sqlite")]
         ASystem: "docs/guide/src/a_system.md",

@@ -38,7 +38,7 @@ pub(crate) struct EraseArguments {
 const EXAMPLES: &str = "\
 Examples:
   retold erase sqlite:shop.db orders --event 815 --reason \"request 4711\"
-  retold erase sqlite:shop.db orders --stream Order/17 --until 20 --tags --reason \"request 4711\"";
+  retold erase sqlite:shop.db orders --stream Order/17 --until 20 --reason gdpr";
 
 fn version(text: &str) -> Result<Version, String> {
     let number = text.parse().map_err(|_| "a version is a number")?;

@@ -5,6 +5,7 @@
     reason = "a panic fails the test, also in functions that tests share"
 )]
 
+mod amending;
 mod command;
 mod hosts;
 mod store;

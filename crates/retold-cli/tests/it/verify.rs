@@ -18,12 +18,12 @@ fn a_sound_store_is_sound() {
     });
     let dogs = json!({
         "log": "dogs", "events": 5, "streams": 2, "topics": 4, "tags": 2,
-        "processed_ranges": 0, "finding_count": 0, "erased": 0, "deleted_streams": 0,
+        "processed_ranges": 0, "finding_count": 0, "erased": 1, "deleted_streams": 0,
     });
     assert_eq!(objects, [cats, dogs]);
 
     let text = run(&["verify", &place.url(), "dogs"]).fine();
-    assert_eq!(text, "dogs\t5\t0\t2\t0\t4\t2\t0\t0\n\nNo problems found.\n");
+    assert_eq!(text, "dogs\t5\t1\t2\t0\t4\t2\t0\t0\n\nNo problems found.\n");
 }
 
 /// Damages the store with SQL, then checks that the damage is found at this place of `dogs`.

@@ -37,9 +37,10 @@ pub(super) struct AmendedFirst;
 impl Bug for AmendedFirst {
     async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
         if !append.all_conditions().is_empty() && !append.amendments().is_empty() {
-            let records = append.new_events().iter().map(|event| NewEvent {
-                id: EventId::new(Uuid::from_u128(event.id.uuid().as_u128() + 5_000)),
-                ..event.clone()
+            let records = append.new_events().iter().map(|event| {
+                let mut record = event.clone();
+                record.id = EventId::new(Uuid::from_u128(event.id.uuid().as_u128() + 5_000));
+                record
             });
             let alone = append.amendments().iter().cloned();
             let alone = alone.fold(Append::of(records), Append::amendment);
