@@ -2,7 +2,7 @@
 //! administrators.
 
 use clap::ValueEnum;
-use retold::postgres::{SCHEMA_DEFAULT, roles_sql, schema_sql};
+use retold::postgres::{SCHEMA_DEFAULT, conversion_sql, roles_sql, schema_sql};
 use retold::recording::Invalid;
 use serde::Serialize;
 
@@ -22,10 +22,11 @@ enum SchemaKind {
     Postgres(Postgres),
 }
 
-/// Print the SQL of a PostgreSQL store: tables, functions, triggers and two roles.
+/// Print the SQL of a PostgreSQL store: tables, functions, triggers and three roles.
 ///
 /// The role that runs the SQL owns the tables, so no program should log in as that role. The SQL
-/// creates a reader role and a writer role; make the roles of your programs members of them.
+/// creates a reader role, a writer role and an amender role, which also erases and replaces
+/// recorded events; make the roles of your programs members of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Postgres {
@@ -44,6 +45,8 @@ enum SchemaPart {
     Tables,
     /// The roles and their privileges; safe to run again
     Roles,
+    /// The conversion of a schema that the version before created, instead of the tables
+    Conversion,
 }
 
 const AFTER_HELP: &str = "\
@@ -51,6 +54,7 @@ Examples:
   retold schema postgres | psql -v ON_ERROR_STOP=1 dogs
   retold schema postgres --schema shop > shop.sql
   retold schema postgres --only roles | psql -v ON_ERROR_STOP=1 dogs
+  retold schema postgres --only conversion | psql -v ON_ERROR_STOP=1 dogs
 
 Then create a role for each program, for example:
   CREATE ROLE shop_service LOGIN PASSWORD '…' IN ROLE retold_writer;
@@ -62,10 +66,13 @@ pub(crate) fn run(
 ) -> Result<CommandVerdict, CommandFailure> {
     let SchemaKind::Postgres(Postgres { schema, only }) = &arguments.store;
     let mut parts = Vec::new();
-    if !matches!(only, Some(SchemaPart::Roles)) {
+    if matches!(only, Some(SchemaPart::Conversion)) {
+        parts.push(conversion_sql(schema).map_err(usage)?);
+    }
+    if matches!(only, None | Some(SchemaPart::Tables)) {
         parts.push(schema_sql(schema).map_err(usage)?);
     }
-    if !matches!(only, Some(SchemaPart::Tables)) {
+    if matches!(only, None | Some(SchemaPart::Roles)) {
         parts.push(roles_sql(schema).map_err(usage)?);
     }
     let sql = format!("BEGIN;\n\n{}\nCOMMIT;", parts.join("\n"));

@@ -117,6 +117,18 @@ pub(crate) fn is_of_dropped_type(error: &Error) -> bool {
     })
 }
 
+/// Whether recorded events were amended while the statement of a group compared them with its
+/// conditions: it wrote nothing, and the group is sent again.
+pub(crate) fn is_of_amended_events(error: &Error) -> bool {
+    let found = error.as_db_error();
+    found.is_some_and(|it| is_certain(it) && it.code() == &SqlState::T_R_SERIALIZATION_FAILURE)
+}
+
+/// Whether the role lacks a right.
+pub(crate) fn is_of_rights(error: &Error) -> bool {
+    error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
 fn is_certain(error: &DbError) -> bool {
     error.parsed_severity() == Some(Severity::Error)
 }
@@ -143,6 +155,16 @@ fn is_missing(error: &DbError) -> bool {
 fn is_of_changed_type(error: &Error) -> bool {
     use std::error::Error as _;
     error.source().is_some_and(|it| it.is::<WrongType>())
+}
+
+/// Returns the code of the server's error that made a call unavailable, if there is one.
+pub(crate) fn code_of(error: &RecordError) -> Option<&SqlState> {
+    use std::error::Error as _;
+    let RecordError::Unavailable(failure) = error else {
+        return None;
+    };
+    let described: &Described = failure.source()?.downcast_ref()?;
+    described.source.code()
 }
 
 /// A driver's error that shows the server's message; the driver's own error leaves it to its
@@ -196,7 +218,7 @@ fn advice(code: &str) -> Option<&'static str> {
         }
         "42501" => {
             "the role lacks the rights for this: `retold schema postgres` prints the roles of a \
-             reader and of a writer with their grants"
+             reader, a writer and an amender with their grants"
         }
         "3F000" | "42P01" | "42703" | "42704" | "42804" | "42883" => {
             "something else dropped or changed a table, function or type of the store: restore it \

@@ -15,7 +15,8 @@
 //! The store fulfills the whole contract of [`Recorder`](retold_core::recording::Recorder),
 //! including between many processes on one database. An append is acknowledged when the server has
 //! it on disk (and the standbys that the server waits for have it too), regardless of the server's
-//! defaults. Triggers protect recorded events: SQL that would change or delete an event is refused.
+//! defaults. Triggers protect recorded events: SQL that would change or delete an event is refused,
+//! except by an amendment.
 //!
 //! # How appends work
 //!
@@ -53,13 +54,26 @@
 //! # Roles
 //!
 //! The role that creates the schema owns it. For a trial this can be the role of the program; in
-//! production, no program should log in as the owner. [`roles_sql`] returns SQL that creates two
+//! production, no program should log in as the owner. [`roles_sql`] returns SQL that creates three
 //! more roles; `retold schema postgres` prints it too. The **reader** selects from all tables and
 //! receives hints. The **writer** can also create logs, take leases, store snapshots, and call the
 //! function that appends. That function runs with its owner's privileges: the writer's own SQL can
-//! neither insert, change nor delete an event. PUBLIC has no privileges. Triggers refuse changes of
-//! history to every role, including the owner and superusers, even if `session_replication_role` is
-//! `replica`; to change history on purpose, drop the triggers.
+//! neither insert, change nor delete an event. The **amender** can also amend recorded events
+//! through a function that records every amendment. PUBLIC has no privileges. Triggers refuse any
+//! other change of history to every role, including the owner and superusers, even if
+//! `session_replication_role` is `replica`; to change history on purpose, drop the triggers.
+//!
+//! # Amendments
+//!
+//! An append with amendments is sent by itself, not in a group with others. If it only erases
+//! payloads, it is one statement; otherwise the events are read first, and read again if they are
+//! amended meanwhile. [`Store::purge`](retold_core::recording::Store::purge) vacuums the tables,
+//! and rewrites them if they have up to [`limits::PURGE_REWRITE_SIZE_MAX`] bytes together.
+//!
+//! # Versions of the schema
+//!
+//! A schema of the version before is converted when a store is opened for writing as the owner, or
+//! by the SQL of [`conversion_sql`].
 //!
 //! # Faults
 //!
@@ -117,6 +131,7 @@ mod schema;
 mod news;
 
 mod leases;
+mod purging;
 mod reading;
 
 mod projection;
@@ -133,8 +148,8 @@ pub use self::options::{PostgresOptions, SCHEMA_DEFAULT};
 pub use self::projection::inline::PostgresInlineProjections;
 pub use self::projection::views::PostgresViews;
 pub use self::projection::{Postgres, PostgresTables, PostgresTransaction};
-pub use self::schema::{SCHEMA_VERSION, schema_sql};
-pub use self::server::roles::{reader_role, roles_sql, writer_role};
+pub use self::schema::{SCHEMA_VERSION, conversion_sql, schema_sql};
+pub use self::server::roles::{amender_role, reader_role, roles_sql, writer_role};
 pub use self::store::PostgresStore;
 /// The driver, whose types appear in handlers and in readers of views.
 pub use tokio_postgres;

@@ -96,6 +96,13 @@ pub(crate) const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval at which the listening connection, which is silent otherwise, is checked.
 pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Maximum total size of the tables that a purge rewrites, in bytes. While a table is rewritten,
+/// which takes a second or a few, appends and reads wait. Larger tables are only vacuumed.
+pub const PURGE_REWRITE_SIZE_MAX: i64 = 256 * 1024 * 1024;
+
+/// Maximum time for each statement of a purge. Vacuuming a large table may take hours.
+pub const PURGE_WAIT_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// Pause between two rounds of hints to other processes; each round is a statement to the server.
 /// The first one after a pause is sent at once.
 pub(crate) const HINT_PAUSE: Duration = Duration::from_millis(2);

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use retold_core::recording::{Append, Appended, Condition, Query, QueryItem, RecordError};
+use retold_core::recording::{
+    Amendment, Append, Appended, Condition, Query, QueryItem, RecordError,
+};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::limits::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
@@ -83,7 +85,8 @@ impl Queue {
         self.state().awaited = None;
     }
 
-    /// Takes the next group from the front. If there is none, the queue is no longer served.
+    /// Takes the next group from the front. If there is none, the queue is no longer served. An
+    /// append with amendments gets a group of its own.
     pub(crate) fn take_group(&self) -> Vec<Member> {
         let mut state = self.state();
         let mut group: Vec<Member> = Vec::new();
@@ -94,7 +97,8 @@ impl Queue {
             size += member.size;
             comparisons += events * query_items(&member.append);
             let is_too_much = size > GROUP_SIZE_MAX || comparisons > GROUP_COMPARISONS_MAX;
-            if is_too_much && !group.is_empty() {
+            let is_apart = is_amending(member) || group.last().is_some_and(is_amending);
+            if (is_too_much || is_apart) && !group.is_empty() {
                 break;
             }
             events += member.append.new_events().len();
@@ -114,6 +118,10 @@ impl Queue {
         drop(state);
         drop(members);
     }
+}
+
+fn is_amending(member: &Member) -> bool {
+    !member.append.amendments().is_empty()
 }
 
 /// Returns the approximate size of an append in memory and in a message to the server, in bytes.
@@ -138,7 +146,22 @@ pub(crate) fn size(append: &Append) -> usize {
         .processed_ranges()
         .iter()
         .map(|range| ROW_SIZE + range.follower.as_str().len());
-    events.chain(conditions).chain(ranges).sum()
+    let amendments = append.amendments().iter().map(|amendment| {
+        let stream = amendment.stream().map_or(0, |it| it.len());
+        ROW_SIZE + stream + amendment_size(amendment)
+    });
+    let all = events.chain(conditions).chain(ranges).chain(amendments);
+    all.sum()
+}
+
+fn amendment_size(amendment: &Amendment) -> usize {
+    match amendment {
+        Amendment::ReplaceEvent { replacement, .. } => {
+            let tags = replacement.tags.iter().map(|tag| ROW_SIZE + 2 * tag.len());
+            replacement.payload.len() + replacement.topic.len() + tags.sum::<usize>()
+        }
+        _ => 0,
+    }
 }
 
 fn item_size(item: &QueryItem) -> usize {

@@ -29,8 +29,12 @@ const HEAD: &str = "SELECT position, head_id, append_count, topic_count FROM \"r
 /// These return one empty row if there are none.
 const TOPICS: &str = "SELECT t.* FROM \"retold\".log l
     LEFT JOIN LATERAL \"retold\".topics(l.key, $2, $3) t ON true WHERE l.key = $1 AND l.id = $4";
-const STREAMS: &str = "SELECT s.stream_name, s.last_version FROM \"retold\".log l
+const STREAMS: &str = "SELECT s.stream_name, s.last_version,
+    coalesce(r.version = s.last_version AND r.topic = 'retold.deleted', false)
+    FROM \"retold\".log l
     LEFT JOIN LATERAL \"retold\".streams(l.key, $2, $3, $4) s ON true
+    LEFT JOIN LATERAL (SELECT x.version, x.topic FROM \"retold\".stream_record x
+        WHERE x.log = $1 AND x.stream = s.stream_name ORDER BY x.stream LIMIT 1) r ON true
     WHERE l.key = $1 AND l.id = $5";
 
 /// A log as one handle opened it.
@@ -196,11 +200,12 @@ async fn streams(
         let name: Option<&str> = row.try_get(0).map_err(|error| of_statement(WHAT, error))?;
         let version: Option<i64> = row.try_get(1).map_err(|error| of_statement(WHAT, error))?;
         let version = version.and_then(|it| Version::new(it.cast_unsigned()));
+        let is_deleted = row.try_get(2).map_err(|error| of_statement(WHAT, error))?;
         if let Some((name, version)) = name.zip(version) {
             page.push(StreamEntry {
                 name: name.into(),
                 version,
-                is_deleted: false,
+                is_deleted,
             });
         }
     }
@@ -249,9 +254,6 @@ impl Recorder for PostgresRecorder {
             self.shared.runtime.check()?;
             self.check_writable()?;
             group::check(&append, &self.limits())?;
-            if !append.amendments().is_empty() {
-                return Err(RecordError::invalid("this store does not amend events"));
-            }
             match self.shared.inline_of(&self.log.name) {
                 None => writer::append(&self.shared, &self.log, append).await,
                 Some(inline) => self.append_with_views(inline, append).await,

@@ -1,12 +1,11 @@
-//! The tables and functions of a store: created if they are missing, refused if they are of another
-//! version.
+//! The tables and functions of a store: created if they are missing, converted if they are of the
+//! version before, refused if they are of another.
 
 use retold_core::recording::{Invalid, RecordError};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Transaction};
 
 use crate::access::Access;
-use crate::error::{Refusal, of_statement};
+use crate::error::{Refusal, is_of_rights, of_statement};
 use crate::limits::ANSWER_WAIT_MAX;
 use crate::server::connection::{Connection, in_schema};
 use crate::server::place::ServerPlace;
@@ -14,7 +13,10 @@ use crate::server::roles::{reader_role, writer_role};
 use crate::sql_text::{check_schema, dollar_mark, quote, shell_word};
 
 /// The version of the schema that this program writes and reads.
-pub const SCHEMA_VERSION: i32 = 8;
+pub const SCHEMA_VERSION: i32 = 9;
+
+/// The version that is converted to it.
+const VERSION_BEFORE: i32 = 8;
 
 /// Joins files of the folder `schema`, with an empty line between them.
 macro_rules! files {
@@ -30,9 +32,12 @@ macro_rules! files {
 /// after those that it uses, and last the rights, which cover everything before them.
 const SCHEMA: &str = files!(
     "tables",
-    "functions/refuse",
-    "triggers",
     "types",
+    "amendment_tables",
+    "functions/refuse",
+    "functions/only_amend",
+    "triggers",
+    "amendment_types",
     "functions/version_from",
     "functions/rarest",
     "functions/has_tags",
@@ -51,8 +56,18 @@ const SCHEMA: &str = files!(
     "functions/prepare_judging",
     "functions/append_judged",
     "functions/append_group",
+    "functions/judge_amendments",
+    "functions/erase_payloads",
+    "functions/put_amended",
+    "functions/append_amending",
     "rights"
 );
+
+/// The beginning of [`SCHEMA`], which a schema of the version before has, in its own form.
+const KEPT: &str = files!("tables", "types");
+
+const FROM_VERSION_BEFORE: &str = include_str!("schema/conversions/from_version_8.sql");
+const AFTER_VERSION_BEFORE: &str = include_str!("schema/conversions/after_version_8.sql");
 
 /// The advisory lock under which schemas are created: an arbitrary number, the same for all.
 const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
@@ -65,33 +80,59 @@ const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
 ///
 /// [`Invalid`] for a name that PostgreSQL cannot store.
 pub fn schema_sql(schema: &str) -> Result<String, Invalid> {
-    check_schema(schema)?;
+    let text = named(SCHEMA, schema)?;
     let quoted = quote(schema);
-    // The bodies of functions contain the schema's name, so their delimiter must not occur in it.
-    let text = SCHEMA.replace("$$", &dollar_mark(&quoted));
-    let text = in_schema(&text, &quoted);
     Ok(format!(
         "CREATE SCHEMA IF NOT EXISTS {quoted};\nREVOKE ALL ON SCHEMA {quoted} FROM PUBLIC;\n{text}"
     ))
 }
 
-/// Creates the schema if it is missing.
+/// Returns the SQL that converts the schema of a store from the version before, for owners that no
+/// program logs in as. The owner of the schema must run it in a transaction; the roles of a store
+/// keep their rights, and [`roles_sql`](crate::roles_sql) creates those that are new.
+///
+/// Programs that have the store open continue, also those of the version before.
+///
+/// # Errors
+///
+/// [`Invalid`] for a name that PostgreSQL cannot store.
+pub fn conversion_sql(schema: &str) -> Result<String, Invalid> {
+    let added = SCHEMA.strip_prefix(KEPT).unwrap_or_default();
+    let added = added
+        .replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+        .replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER");
+    let text = format!("{FROM_VERSION_BEFORE}{added}\n{AFTER_VERSION_BEFORE}");
+    named(&text, schema)
+}
+
+/// Returns SQL with the name of the schema filled in.
+fn named(sql: &str, schema: &str) -> Result<String, Invalid> {
+    check_schema(schema)?;
+    let quoted = quote(schema);
+    // The bodies of functions contain the schema's name, so their delimiter must not occur in it.
+    let text = sql.replace("$$", &dollar_mark(&quoted));
+    Ok(in_schema(&text, &quoted))
+}
+
+/// Creates the schema if it is missing, and converts it if it is of the version before.
 ///
 /// # Errors
 ///
 /// `Invalid` for a schema of another version, a database whose encoding is not UTF-8, or a role
-/// that is not allowed to create the schema or write to it; `Unavailable`.
+/// that is not allowed to create or convert the schema or to write to it; `Unavailable`.
 pub(crate) async fn make(
     connection: &mut Connection,
     place: &ServerPlace,
 ) -> Result<(), RecordError> {
     const WHAT: &str = "creating the schema of the store";
     check_encoding(connection).await?;
-    if check(connection, place, Access::ReadWrite).await? {
-        return Ok(());
-    }
-    let sql = schema_sql(&place.schema)?;
-    let making = make_now(connection, place, &sql);
+    let (sql, is_found) = match find(connection, place, Access::ReadWrite).await? {
+        SchemaState::Ours => return Ok(()),
+        SchemaState::Before => (conversion_sql(&place.schema)?, FIND_BEFORE),
+        SchemaState::Nothing => (schema_sql(&place.schema)?, FIND_NOTHING),
+    };
+    let is_found = in_schema(is_found, &place.quoted_schema());
+    let making = make_now(connection, place, (&is_found, &sql));
     let made = match tokio::time::timeout(ANSWER_WAIT_MAX, making).await {
         Ok(made) => made,
         Err(_) => {
@@ -101,8 +142,11 @@ pub(crate) async fn make(
     };
     match made {
         Ok(()) => check(connection, place, Access::ReadWrite).await.map(drop),
-        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-            Err(may_not_make(connection, place).await?)
+        Err(error) if is_of_rights(&error) => {
+            match find(connection, place, Access::ReadWrite).await? {
+                SchemaState::Before => Err(of_before(place)),
+                _ => Err(may_not_make(connection, place).await?),
+            }
         }
         Err(error) => Err(of_statement(WHAT, error)),
     }
@@ -134,30 +178,32 @@ async fn may_not_make(
 async fn make_now(
     connection: &mut Connection,
     place: &ServerPlace,
-    sql: &str,
+    steps: (&str, &str),
 ) -> Result<(), Error> {
     let transaction = connection.client.transaction().await?;
-    make_in(&transaction, place, sql).await?;
+    make_in(&transaction, place, steps).await?;
     transaction.commit().await
 }
 
 async fn make_in(
     transaction: &Transaction<'_>,
     place: &ServerPlace,
-    sql: &str,
+    (is_found, sql): (&str, &str),
 ) -> Result<(), Error> {
     let lock = "SELECT pg_advisory_xact_lock($1)";
     transaction.execute(lock, &[&SCHEMA_LOCK]).await?;
-    // Another process may have created it just now.
-    let exists = transaction.query_one(EXISTS, &[&place.schema]).await?;
-    if exists.try_get(0)? {
-        return Ok(());
+    // Another process may have done it just now.
+    let found = transaction.query_one(is_found, &[&place.schema]).await?;
+    match found.try_get(0)? {
+        true => transaction.batch_execute(sql).await,
+        false => Ok(()),
     }
-    transaction.batch_execute(sql).await
 }
 
-const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
+const FIND_NOTHING: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
     WHERE schemaname = $1 AND tablename = 'schema_version')";
+const FIND_BEFORE: &str = "SELECT $1::text IS NOT NULL AND version = 8
+    FROM \"retold\".schema_version";
 
 /// Returns a row if the schema exists: whether we can read it and write to it, and the name of our
 /// role.
@@ -169,6 +215,15 @@ const FOUND: &str =
     FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
     WHERE n.nspname = $1 AND c.relname = 'schema_version'";
 
+/// What is found in place of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SchemaState {
+    Nothing,
+    /// A schema of the version before ours.
+    Before,
+    Ours,
+}
+
 /// Whether the schema exists, in our version, with the rights that we need.
 ///
 /// # Errors
@@ -179,10 +234,34 @@ pub(crate) async fn check(
     place: &ServerPlace,
     access: Access,
 ) -> Result<bool, RecordError> {
+    match find(connection, place, access).await? {
+        SchemaState::Nothing => Ok(false),
+        SchemaState::Before => Err(of_before(place)),
+        SchemaState::Ours => Ok(true),
+    }
+}
+
+/// Returns the error about a schema that is not converted.
+fn of_before(place: &ServerPlace) -> RecordError {
+    RecordError::invalid(format!(
+        "the schema {0:?} has version {VERSION_BEFORE}, and this program reads {SCHEMA_VERSION}. \
+         Open the store for writing once as the owner of the schema, which converts it, or run, as \
+         the owner, the output of `retold schema postgres --schema {1} --only conversion`",
+        place.schema,
+        shell_word(&place.schema)
+    ))
+}
+
+/// Finds the schema, with the rights that we need.
+async fn find(
+    connection: &mut Connection,
+    place: &ServerPlace,
+    access: Access,
+) -> Result<SchemaState, RecordError> {
     const WHAT: &str = "looking for the schema of the store";
     let failed = |error| of_statement(WHAT, error);
     let Some(row) = connection.row(WHAT, FOUND, &[&place.schema]).await? else {
-        return Ok(false);
+        return Ok(SchemaState::Nothing);
     };
     let may_read: bool = row.try_get(0).map_err(failed)?;
     let may_write: bool = row.try_get(1).map_err(failed)?;
@@ -209,7 +288,8 @@ pub(crate) async fn check(
     let versions = connection.rows(WHAT, sql, &[]).await?;
     let versions: Result<Vec<i32>, _> = versions.iter().map(|row| row.try_get(0)).collect();
     match versions.map_err(failed)?.as_slice() {
-        [SCHEMA_VERSION] => Ok(true),
+        [SCHEMA_VERSION] => Ok(SchemaState::Ours),
+        [VERSION_BEFORE] => Ok(SchemaState::Before),
         [older @ (1 | 2)] => Err(RecordError::invalid(format!(
             "the schema {:?} was created by an older version of Retold, whose events have no \
              checksums (it has version {older}, this program reads {SCHEMA_VERSION}); read it \
@@ -261,6 +341,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 23);
+        assert_eq!(count, 30);
     }
 }

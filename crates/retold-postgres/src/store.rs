@@ -6,8 +6,8 @@ use std::time::Duration;
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::{
-    BoxFuture, Corrupt, Invalid, Lease, LogEntry, LogId, Patience, RecordError, Recorder, Store,
-    ViewEntry, check_lease,
+    BoxFuture, Corrupt, Invalid, Lease, LogEntry, LogId, Patience, Purged, RecordError, Recorder,
+    Store, ViewEntry, check_lease,
 };
 use tokio::sync::Semaphore;
 
@@ -30,7 +30,7 @@ use crate::server::pool::Pool;
 use crate::server::runtime::{StoreRuntime, within};
 use crate::server::work::Purpose;
 use crate::shared::Shared;
-use crate::{leases, projection, schema};
+use crate::{leases, projection, purging, schema};
 
 const BEAR: &str =
     "INSERT INTO \"retold\".log (name, id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -353,6 +353,14 @@ impl Store for PostgresStore {
             let schema = &self.shared.pool.place.schema;
             let entries = projection::all(&mut connection, schema).await;
             entries.map_err(|error| of_statement("reading the states of views", error))
+        })
+    }
+
+    fn purge(&self) -> BoxFuture<'_, Result<Purged, RecordError>> {
+        within(&self.shared.runtime, async move {
+            self.check_writable()?;
+            let mut connection = self.shared.pool.take().await?;
+            purging::purge(&mut connection, &self.shared.pool.place.schema).await
         })
     }
 

@@ -6,6 +6,8 @@ mod result_code;
 
 mod parameters;
 
+mod amending;
+
 pub(crate) mod group;
 
 pub(crate) mod answer;

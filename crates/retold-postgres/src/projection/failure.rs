@@ -9,7 +9,7 @@ use retold_core::recording::RecordError;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::error::{Described, of_statement_on_views};
+use crate::error::{Described, is_of_rights, of_statement_on_views};
 
 /// The operation, for messages.
 const WHAT: &str = "keeping a view";
@@ -37,7 +37,7 @@ impl Halt {
         match self {
             Self::Refused(error) => Ok(error),
             Self::Place(error) => Err(RecordError::unavailable(WHAT, Boxed(error))),
-            Self::Postgres(error) if may_not(&error) => Err(RecordError::invalid(format!(
+            Self::Postgres(error) if is_of_rights(&error) => Err(RecordError::invalid(format!(
                 "{WHAT}: {}; grant the role the missing right, such as CREATE on the schema for \
                  views",
                 Described::new(error)
@@ -45,11 +45,6 @@ impl Halt {
             Self::Postgres(error) => Err(of_statement_on_views(WHAT, error)),
         }
     }
-}
-
-/// Whether the role lacks a right.
-fn may_not(error: &Error) -> bool {
-    error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -128,6 +128,21 @@ const EVENT: &str = concat!(
          WHERE x.log + 0 = $1 AND x.id = $2 LIMIT 1) e ON true WHERE l.key = $1 AND l.id = $3"
 );
 
+/// The events of a log with these ids, in any order, as [`sealed_event`] takes them.
+pub(crate) const OF_IDS: &str = concat!(
+    "SELECT 2, ",
+    columns!(),
+    " FROM unnest($2::uuid[]) AS d (id), LATERAL (SELECT * FROM \"retold\".event x
+         WHERE x.log + 0 = $1 AND x.id = d.id LIMIT 1) e"
+);
+/// The events of a stream from one version to another, both included.
+pub(crate) const OF_VERSIONS: &str = concat!(
+    "SELECT 2, ",
+    columns!(),
+    " FROM \"retold\".event e WHERE e.log = $1 AND e.stream = $2 AND e.version BETWEEN $3 AND $4
+     ORDER BY e.version"
+);
+
 /// Returns the events of a log from one position to another, both included, as a transaction sees
 /// them.
 pub(crate) async fn span(
@@ -498,6 +513,11 @@ fn checkpoint(row: &Row) -> Result<Option<Checkpoint>, RecordError> {
 }
 
 fn stored_event(row: &Row, log: LogId) -> Result<StoredEvent, RecordError> {
+    Ok(sealed_event(row, log)?.0)
+}
+
+/// Returns the event of a row and its checksum, which was compared with the event.
+pub(crate) fn sealed_event(row: &Row, log: LogId) -> Result<(StoredEvent, Checksum), RecordError> {
     let read = || -> Result<_, Error> {
         let position: i64 = row.try_get(1)?;
         let stream: Option<&str> = row.try_get(3)?;
@@ -531,5 +551,5 @@ fn stored_event(row: &Row, log: LogId) -> Result<StoredEvent, RecordError> {
     let (event, stored) = read().map_err(damaged)?;
     let event = event?;
     checksum::check(log, &event, 0, stored)?;
-    Ok(event)
+    Ok((event, stored))
 }

@@ -29,9 +29,11 @@ macro_rules! next_log_of {
     };
 }
 
-const LOGS_OF_ROWS: [(&str, &str); 5] = [
+const LOGS_OF_ROWS: [(&str, &str); 7] = [
     next_log_of!("event"),
     next_log_of!("event_tag"),
+    next_log_of!("stream_record"),
+    next_log_of!("former_topic"),
     next_log_of!("stretch"),
     next_log_of!("snapshot"),
     next_log_of!("presence"),
@@ -57,6 +59,16 @@ const BLOCKS: &str = "SELECT p.log, p.kind, p.name, p.block,
         ORDER BY a.log, a.kind, a.name, a.block LIMIT 64) p
     ORDER BY p.log, p.kind, p.name, p.block";
 
+/// Streams whose last event that records an amendment is not the one in the table of them.
+const RECORDS: &str = "SELECT coalesce(r.log, t.log), coalesce(r.stream, t.stream) FROM (
+        SELECT DISTINCT ON (e.log, e.stream) e.log, e.stream, e.version, e.topic
+        FROM \"retold\".event e WHERE e.stream IS NOT NULL AND e.topic IN
+            ('retold.amended', 'retold.deleted', 'retold.erased', 'retold.reopened')
+        ORDER BY e.log, e.stream, e.version DESC
+    ) r FULL JOIN \"retold\".stream_record t ON t.log = r.log AND t.stream = r.stream
+    WHERE (r.version, r.topic) IS DISTINCT FROM (t.version, t.topic)
+    ORDER BY 1, 2 LIMIT 1000";
+
 /// Checks the schema. Returns the problems found, at most [`FINDINGS_MAX`].
 ///
 /// # Errors
@@ -67,6 +79,7 @@ pub(crate) async fn verify(pool: &Arc<Pool>) -> Result<Vec<Corrupt>, RecordError
     for check in [
         logs_of_rows(pool, &mut found).await,
         counts(pool, &mut found).await,
+        records(pool, &mut found).await,
         blocks(pool, &mut found).await,
     ] {
         match check {
@@ -122,6 +135,19 @@ fn differing_counts(row: &Row) -> Result<Corrupt, Error> {
         number(4)?
     );
     Ok(Corrupt::new(format!("the log {name:?}"), what))
+}
+
+async fn records(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
+    for row in pool.take().await?.rows(WHAT, RECORDS, &[]).await? {
+        let place = format!(
+            "the stream {:?} of the log with the key {} in the table stream_record",
+            row.try_get::<_, &str>(1).map_err(failed)?,
+            row.try_get::<_, i32>(0).map_err(failed)?,
+        );
+        let what = "it is not the last event of the stream that records an amendment";
+        found.push(Corrupt::new(place, what));
+    }
+    Ok(())
 }
 
 async fn blocks(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {

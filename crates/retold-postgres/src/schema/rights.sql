@@ -1,15 +1,20 @@
 -- This must be last. A trigger that refuses also fires where replication has switched others off;
 -- names in functions mean the same for every role; only the owner has rights here, and the roles
--- that they are granted to. Appends run with the owner's rights, so a writer needs none on the
--- tables of history.
-ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_never_changes;
-ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_never_changes;
-ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_never_changes;
+-- that they are granted to. Appends and amendments run with the owner's rights, so a writer or an
+-- amender needs none on the tables of history.
+ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_is_only_amended;
+ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_keeps_its_place;
+ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_is_only_amended;
+ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_is_only_amended;
+ALTER TABLE "retold".stream_record ENABLE ALWAYS TRIGGER stream_record_is_never_deleted;
+ALTER TABLE "retold".stream_record ENABLE ALWAYS TRIGGER stream_record_only_grows;
+ALTER TABLE "retold".former_topic ENABLE ALWAYS TRIGGER former_topic_never_changes;
 ALTER TABLE "retold".log ENABLE ALWAYS TRIGGER log_is_never_deleted;
 ALTER TABLE "retold".log ENABLE ALWAYS TRIGGER log_only_grows;
 ALTER TABLE "retold".stretch ENABLE ALWAYS TRIGGER stretch_is_never_deleted;
 ALTER TABLE "retold".stretch ENABLE ALWAYS TRIGGER stretch_only_grows;
 ALTER FUNCTION "retold".append_group SECURITY DEFINER;
+ALTER FUNCTION "retold".append_amending SECURITY DEFINER;
 DO $$
 DECLARE
     own oid := (SELECT c.relnamespace FROM pg_catalog.pg_class c

@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 8. They must stay compatible with existing
+-- The tables and functions of a Retold store, version 9. They must stay compatible with existing
 -- databases: a change is a new version, with a conversion from the old one.
 --
 -- "retold" stands for the schema of the store. Texts are compared by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (8);
+INSERT INTO "retold".schema_version VALUES (9);
 
 -- The logs, each with its end. An append locks the log's row first, so appends to a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
@@ -21,7 +21,8 @@ CREATE TABLE "retold".log (
     head_id uuid,
     append_count bigint NOT NULL DEFAULT 0,
     stretch_count bigint NOT NULL DEFAULT 0,
-    topic_count bigint NOT NULL DEFAULT 0
+    topic_count bigint NOT NULL DEFAULT 0,
+    amendment_count bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 30);
 
 -- The events. `tags` is the event's own list, each tag a length of one byte and its text; a payload
@@ -73,8 +74,8 @@ CREATE TABLE "retold".event_tag (
 -- Which events of a block of 8192 positions have a topic (kind `o`) or a tag (`t`), one bit for
 -- each position. It contains nothing that the indexes do not: where several long lists must be
 -- intersected, a block of bits is compared instead of thousands of rows. Blocks of a name are
--- created when an append is first checked by it, without a gap from the first one on. They stay
--- valid because events never change.
+-- created when an append is first checked by it, without a gap from the first one on. An amendment
+-- that changes who has the name drops its blocks from that of the event on.
 CREATE TABLE "retold".presence (
     log integer NOT NULL,
     kind "char" NOT NULL,

@@ -95,5 +95,21 @@ CREATE TYPE "retold".append_result AS ENUM (
     'beyond_head',
     -- The log has another number of topics than a condition states. Number: that number. Index:
     -- that of the condition.
-    'other_topic_count'
+    'other_topic_count',
+    -- The stream of an event is deleted. Number and event: the position and id of the event that
+    -- deleted it. Index: that of the event.
+    'stream_deleted',
+    -- An amendment names an event that the log does not have. Index, here and in the following:
+    -- that of the amendment.
+    'amended_missing',
+    -- It names an event of another stream than it says.
+    'amended_other_stream',
+    -- Nothing is left to erase, or to replace.
+    'amended_erased',
+    -- It names the record of an amendment.
+    'amended_record',
+    -- A stream ends before the last version to erase.
+    'amended_beyond_stream',
+    -- The events that the program read were amended since. It reads them again.
+    'amended_meanwhile'
 );

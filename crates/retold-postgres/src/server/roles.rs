@@ -1,4 +1,4 @@
-//! The roles of a store: readers and writers, and the SQL that creates them.
+//! The roles of a store: readers, writers and amenders, and the SQL that creates them.
 
 use retold_core::recording::Invalid;
 
@@ -10,6 +10,7 @@ const ROLES: &str = include_str!("roles.sql");
 /// The suffix of a role's name after the name of the schema.
 const READER: &str = "_reader";
 const WRITER: &str = "_writer";
+const AMENDER: &str = "_amender";
 
 /// Returns the name of the role that reads a store: the name of the schema and `_reader`.
 pub fn reader_role(schema: &str) -> String {
@@ -21,7 +22,13 @@ pub fn writer_role(schema: &str) -> String {
     role(schema, WRITER)
 }
 
-/// PostgreSQL would truncate a longer name, and both roles would have the same name.
+/// Returns the name of the role that also amends recorded events: the name of the schema and
+/// `_amender`.
+pub fn amender_role(schema: &str) -> String {
+    role(schema, AMENDER)
+}
+
+/// PostgreSQL would truncate a longer name, and the roles would have the same name.
 fn role(schema: &str, suffix: &str) -> String {
     let mut end = schema.len().min(SCHEMA_NAME_SIZE_MAX - suffix.len());
     while !schema.is_char_boundary(end) {
@@ -30,25 +37,36 @@ fn role(schema: &str, suffix: &str) -> String {
     format!("{}{suffix}", &schema[..end])
 }
 
-/// Returns the SQL that creates the roles of a store, [`reader_role`] and [`writer_role`], if they
-/// are missing, and grants them the rights that they need and no others. The owner of the schema,
-/// with the right to create roles, must run it after the SQL of [`schema_sql`](crate::schema_sql),
-/// and again when a new version of the schema has more tables.
+/// Returns the SQL that creates the roles of a store, [`reader_role`], [`writer_role`] and
+/// [`amender_role`], if they are missing, and grants them the rights that they need and no others.
+/// The owner of the schema, with the right to create roles, must run it after the SQL of
+/// [`schema_sql`](crate::schema_sql), and again when a new version of the schema has more tables.
 ///
 /// # Errors
 ///
 /// [`Invalid`] for a name that PostgreSQL cannot store.
 pub fn roles_sql(schema: &str) -> Result<String, Invalid> {
     check_schema(schema)?;
-    let (reader, writer) = (reader_role(schema), writer_role(schema));
-    let names = [&reader, &writer, schema].map(quote);
-    let placeholders = ["\"retold_reader\"", "\"retold_writer\"", "\"retold\""];
+    let roles = [
+        reader_role(schema),
+        writer_role(schema),
+        amender_role(schema),
+    ];
+    let [reader, writer, amender] = &roles;
+    let names = [reader, writer, amender, schema].map(quote);
+    let placeholders = [
+        "\"retold_reader\"",
+        "\"retold_writer\"",
+        "\"retold_amender\"",
+        "\"retold\"",
+    ];
     let values: Vec<_> = placeholders
         .into_iter()
         .zip(names.iter().map(|it| &**it))
         .collect();
     let grants = fill(ROLES, &values);
-    Ok(format!("{}{}{grants}", make(&reader), make(&writer)))
+    let made: String = roles.iter().map(|role| make(role)).collect();
+    Ok(format!("{made}{grants}"))
 }
 
 fn make(role: &str) -> String {
@@ -70,6 +88,7 @@ mod tests {
         let long = "ä".repeat(31);
         assert_eq!(writer_role(&long).len(), 63);
         assert_ne!(writer_role(&long), reader_role(&long));
+        assert_ne!(writer_role(&long), amender_role(&long));
         assert_eq!(reader_role("dogs"), "dogs_reader");
     }
 

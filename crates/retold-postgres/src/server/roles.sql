@@ -1,12 +1,13 @@
--- The roles of a Retold store: one that reads, and one that also writes. They cannot log in; roles
--- that log in are made members of one of them. Running this again grants them these rights and no
--- others.
+-- The roles of a Retold store: one that reads, one that also writes, and one that also amends
+-- recorded events. They cannot log in; roles that log in are made members of one of them. Running
+-- this again grants them these rights and no others.
 --
 -- "retold" stands for the schema of the store, also in the names of the roles.
 
-REVOKE ALL ON SCHEMA "retold" FROM "retold_reader", "retold_writer";
-REVOKE ALL ON ALL TABLES IN SCHEMA "retold" FROM "retold_reader", "retold_writer";
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA "retold" FROM "retold_reader", "retold_writer";
+REVOKE ALL ON SCHEMA "retold" FROM "retold_reader", "retold_writer", "retold_amender";
+REVOKE ALL ON ALL TABLES IN SCHEMA "retold" FROM "retold_reader", "retold_writer", "retold_amender";
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA "retold"
+    FROM "retold_reader", "retold_writer", "retold_amender";
 
 GRANT USAGE ON SCHEMA "retold" TO "retold_reader";
 GRANT SELECT ON ALL TABLES IN SCHEMA "retold" TO "retold_reader";
@@ -27,3 +28,8 @@ GRANT EXECUTE ON FUNCTION "retold".append_group, "retold".put_snapshot, "retold"
     "retold".now_micros TO "retold_writer";
 GRANT INSERT, UPDATE, DELETE ON "retold".snapshot TO "retold_writer";
 GRANT INSERT, UPDATE ON "retold".lease TO "retold_writer";
+
+-- An amender also erases and replaces recorded events, through the only entry point, which records
+-- that.
+GRANT "retold_writer" TO "retold_amender";
+GRANT EXECUTE ON FUNCTION "retold".append_amending TO "retold_amender";

@@ -1,8 +1,8 @@
 //! Turns the verdicts of the function in the schema into the results of appends.
 
 use retold_core::recording::{
-    Append, Appended, Checkpoint, Condition, Conflict, Corrupt, EventId, Position, Positions,
-    RecordError, Version,
+    AmendmentConflict, Append, Appended, Checkpoint, Condition, Conflict, Corrupt, EventId,
+    Position, Positions, RecordError, Version,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -33,6 +33,13 @@ pub(crate) fn answers<'a>(
     }
     let pairs = rows.iter().zip(appends);
     pairs.map(|(row, append)| answer(row, append)).collect()
+}
+
+/// Whether the events that an append amends were amended after they were read for it: nothing is
+/// recorded.
+pub(crate) fn is_amended_meanwhile(rows: &[Row]) -> bool {
+    let code = rows.first().and_then(|row| row.try_get(0).ok());
+    code.and_then(ResultCode::from_code) == Some(ResultCode::AmendedMeanwhile)
 }
 
 /// Returns the position of a group's first event and the append count after it, if the whole group
@@ -158,9 +165,25 @@ impl Said {
                 },
                 _ => return None,
             },
-            ResultCode::AllRecorded => return None,
+            ResultCode::StreamDeleted => Conflict::Deleted {
+                stream: events.get(self.index)?.stream.clone()?,
+                record: self.checkpoint()?,
+            },
+            ResultCode::AmendedMissing => self.amendment(AmendmentConflict::Missing),
+            ResultCode::AmendedOtherStream => self.amendment(AmendmentConflict::OtherStream),
+            ResultCode::AmendedErased => self.amendment(AmendmentConflict::Erased),
+            ResultCode::AmendedRecord => self.amendment(AmendmentConflict::Record),
+            ResultCode::AmendedBeyondStream => self.amendment(AmendmentConflict::BeyondStream),
+            ResultCode::AllRecorded | ResultCode::AmendedMeanwhile => return None,
         };
         Some(Err(conflict.into()))
+    }
+
+    fn amendment(&self, reason: AmendmentConflict) -> Conflict {
+        Conflict::Amendment {
+            amendment: self.index,
+            reason,
+        }
     }
 
     fn beyond_head(&self, append: &Append) -> Option<RecordError> {

@@ -10,26 +10,35 @@ use std::hash::Hash;
 use retold_core::recording::checksum::Content;
 use retold_core::recording::{
     Append, AppendPlace, Condition, EventId, ExpectedVersion, Invalid, LogId, NewEvent, Position,
-    ProcessedRange, Query, QueryItem, RecordError, pack_tags,
+    ProcessedRange, Query, QueryItem, RecordError, is_amendment_record, pack_tags,
 };
 use tokio_postgres::{Client, Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
+use super::amending::{Amending, check_amendment_kinds};
 use super::parameters::{
-    APPEND_GROUP, ConditionRow, GroupParameters, NewEventRow, ProcessedRangeRow, QueryItemRow,
+    APPEND_AMENDING, APPEND_GROUP, ConditionRow, GroupParameters, NewEventRow, ProcessedRangeRow,
+    QueryItemRow,
 };
 use crate::log::Born;
 use crate::query_items::count;
 use crate::range_checksum::RangeChecksum;
 use crate::server::connection::Connection;
 
-/// Prepares the statement that appends a group.
+/// Prepares the statement that appends a group, or an append with amendments.
 ///
 /// # Errors
 ///
 /// The server's error; nothing was written.
-pub(crate) async fn prepare(connection: &mut Connection) -> Result<Statement, Error> {
-    connection.prepared(&APPEND_GROUP).await
+pub(crate) async fn prepare(
+    connection: &mut Connection,
+    is_amending: bool,
+) -> Result<Statement, Error> {
+    let sql = match is_amending {
+        true => &APPEND_AMENDING,
+        false => &APPEND_GROUP,
+    };
+    connection.prepared(sql).await
 }
 
 /// The connection or transaction on which a group is sent.
@@ -192,8 +201,9 @@ impl<'a> Group<'a> {
             metadata: &event.metadata,
             payload: event.payload.as_deref(),
         });
-        // An id that occurs twice.
+        // An id that occurs twice, or an event that a stream may end with.
         self.has_exception |= parameters.ids.len() < parameters.events.len();
+        self.has_exception |= is_amendment_record(&event.topic);
     }
 
     fn push_condition(&mut self, condition: &'a Condition) {
@@ -320,9 +330,14 @@ impl Group<'_> {
         session: Session<'_>,
         statement: &Statement,
         log: Born,
+        amending: Option<&Amending<'_>>,
     ) -> Result<Vec<Row>, Error> {
         let id = log.id.uuid();
-        let parameters = self.parameters.of_statement(&log.key, &id);
+        let amending = amending.map(|it| it.parameters(log.id));
+        let parameters = match &amending {
+            Some(amending) => self.parameters.of_amending(&log.key, &id, amending),
+            None => self.parameters.of_statement(&log.key, &id),
+        };
         match session {
             Session::Alone(client) => client.query(statement, &parameters).await,
             Session::Within(transaction) => transaction.query(statement, &parameters).await,
@@ -340,5 +355,6 @@ pub(crate) fn check(
     limits: &retold_core::recording::limits::Limits,
 ) -> Result<(), RecordError> {
     append.check(limits)?;
+    check_amendment_kinds(append)?;
     Ok(check_kinds(append)?)
 }

@@ -34,6 +34,13 @@ result_codes! {
     QueryMatches is "query_matches",
     BeyondHead is "beyond_head",
     OtherTopicCount is "other_topic_count",
+    StreamDeleted is "stream_deleted",
+    AmendedMissing is "amended_missing",
+    AmendedOtherStream is "amended_other_stream",
+    AmendedErased is "amended_erased",
+    AmendedRecord is "amended_record",
+    AmendedBeyondStream is "amended_beyond_stream",
+    AmendedMeanwhile is "amended_meanwhile",
 }
 
 #[cfg(test)]

@@ -12,18 +12,26 @@ use retold_core::recording::{Append, Appended, RecordError};
 use tokio::sync::oneshot;
 use tokio_postgres::{Row, Statement};
 
-use super::answer::{Answer, answers};
+use super::amending::Amending;
+use super::answer::{Answer, answers, is_amended_meanwhile};
 use super::group::{self, Group, Session};
 use crate::birth::replaced;
-use crate::error::{Refusal, is_of_content, is_of_dropped_type, of_group, of_statement};
+use crate::error::{
+    Refusal, is_of_amended_events, is_of_content, is_of_dropped_type, is_of_rights, of_group,
+    of_statement,
+};
 use crate::limits::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
     QUEUE_WAIT_MAX,
 };
 use crate::log::{Born, Log, Met};
 use crate::queue::{Member, size};
+use crate::server::connection::Connection;
+use crate::server::place::ServerPlace;
 use crate::server::pool::Pooled;
+use crate::server::roles::amender_role;
 use crate::shared::Shared;
+use crate::sql_text::{quote, shell_word};
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 
 /// Queues an append and waits for its result.
@@ -142,13 +150,18 @@ impl Service {
             let error = RecordError::unavailable("appending", Refusal::NotBorn);
             return refuse(members, &error);
         };
-        let (mut connection, statement) = match self.prepare().await {
+        let is_amending = members.iter().any(|it| !it.append.amendments().is_empty());
+        let (mut connection, statement) = match self.prepare(is_amending).await {
             Ok(prepared) => prepared,
             Err(error) => return refuse(members, &error),
         };
         let cancelled_before = connection.standbys.cancelled();
-        let sent = self.send(&connection, &statement, born, &members).await;
+        let sent = self.send(&mut connection, &statement, born, &members).await;
         match sent {
+            Ok(rows) if is_amended_meanwhile(&rows) => {
+                drop((connection, permit));
+                Box::pin(self.commit(members)).await;
+            }
             Ok(rows) if rows.is_empty() => {
                 let name = &self.log.name;
                 let error = replaced(&mut connection, Met { name, born }).await;
@@ -169,6 +182,15 @@ impl Service {
                     Box::pin(self.commit(vec![member])).await;
                 }
             }
+            Err(Unsent::Failed(error)) if is_of_amended_events(&error) => {
+                drop((connection, permit));
+                Box::pin(self.commit(members)).await;
+            }
+            Err(Unsent::Failed(error)) if is_amending && is_of_rights(&error) => {
+                let error = may_not_amend(&mut connection, &self.shared.pool.place).await;
+                refuse(members, &error);
+            }
+            Err(Unsent::Unread(error)) => refuse(members, &error),
             Err(Unsent::Failed(error)) if is_of_dropped_type(&error) => {
                 // A new connection finds the types of the present schema, or that there is none.
                 connection.close();
@@ -188,22 +210,25 @@ impl Service {
 
     /// Prepares everything before the group is sent; after a failure here, certainly nothing was
     /// written.
-    async fn prepare(&self) -> Result<(Pooled, Statement), RecordError> {
+    async fn prepare(&self, is_amending: bool) -> Result<(Pooled, Statement), RecordError> {
         let mut connection = self.shared.pool.take().await?;
-        let statement = group::prepare(&mut connection).await;
+        let statement = group::prepare(&mut connection, is_amending).await;
         let statement = statement.map_err(|error| of_statement("preparing to append", error))?;
         Ok((connection, statement))
     }
 
     async fn send(
         &self,
-        connection: &Pooled,
+        connection: &mut Pooled,
         statement: &Statement,
         born: Born,
         members: &[Member],
     ) -> Result<Vec<Row>, Unsent> {
         let group = Group::of(born.id, members.iter().map(|member| &member.append));
-        let sent = group.send(Session::Alone(&connection.client), statement, born);
+        let amending = amending_of(connection, born, members);
+        let amending = amending.await.map_err(Unsent::Unread)?;
+        let session = Session::Alone(&connection.client);
+        let sent = group.send(session, statement, born, amending.as_ref());
         match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
             Ok(sent) => sent.map_err(Unsent::Failed),
             Err(_) => Err(Unsent::Silent),
@@ -243,6 +268,8 @@ impl Service {
 
 /// Why a group has no result.
 enum Unsent {
+    /// The events to amend could not be read.
+    Unread(RecordError),
     Failed(tokio_postgres::Error),
     Silent,
     /// It is committed, but the server did not wait for its standbys.
@@ -253,6 +280,7 @@ impl Unsent {
     /// Returns the error for the members.
     fn reported(self) -> RecordError {
         match self {
+            Self::Unread(error) => error,
             Self::Failed(error) => of_group(error),
             Self::Silent => RecordError::outcome_unknown("appending", Refusal::Silent),
             Self::NotReplicated => {
@@ -260,6 +288,38 @@ impl Unsent {
             }
         }
     }
+}
+
+/// Prepares the amendments of a group: that of an append with amendments has no other append.
+async fn amending_of<'a>(
+    connection: &mut Connection,
+    born: Born,
+    members: &'a [Member],
+) -> Result<Option<Amending<'a>>, RecordError> {
+    match members {
+        [member] => Amending::of(connection, born, &member.append).await,
+        _ => Ok(None),
+    }
+}
+
+/// Returns the error for an append with amendments whose role lacks the right to amend.
+async fn may_not_amend(connection: &mut Connection, place: &ServerPlace) -> RecordError {
+    const WHAT: &str = "asking for the name of the role";
+    let sql = "SELECT current_user::text";
+    let role = match connection.row(WHAT, sql, &[]).await {
+        Ok(row) => row.and_then(|row| row.try_get(0).ok()),
+        Err(error) => return error,
+    };
+    let role: String = role.unwrap_or_default();
+    RecordError::invalid(format!(
+        "the role {role:?} is not allowed to amend the recorded events of the store in the schema \
+         {0:?}. As the owner of the schema, or a superuser, run: GRANT {1} TO {2}; if that role is \
+         missing, `retold schema postgres --schema {3} --only roles` prints SQL that creates it",
+        place.schema,
+        quote(&amender_role(&place.schema)),
+        quote(&role),
+        shell_word(&place.schema)
+    ))
 }
 
 /// Returns the same error to all members.

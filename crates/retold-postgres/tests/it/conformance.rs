@@ -11,7 +11,16 @@ use retold_postgres::{PostgresOptions, PostgresStore, schema_sql};
 use crate::database::{Database, block_on};
 
 /// Tables of a store, in any order.
-const TABLES: [&str; 6] = ["log", "event", "event_tag", "stretch", "snapshot", "lease"];
+const TABLES: [&str; 8] = [
+    "log",
+    "event",
+    "event_tag",
+    "stream_record",
+    "former_topic",
+    "stretch",
+    "snapshot",
+    "lease",
+];
 
 /// A database with a store.
 struct TemporaryPostgresStore {

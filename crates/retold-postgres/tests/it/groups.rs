@@ -3,6 +3,7 @@
 //! those that must be checked one by one.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use fastrand::Rng;
@@ -10,9 +11,10 @@ use futures_util::poll;
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::Limits;
 use retold_core::recording::{
-    Append, Appended, Checkpoint, Condition, EventId, ExpectedVersion, FollowerKey, LogId, LogRead,
-    MemoryLog, NewEvent, PageEnd, Position, ProcessedRange, Query, QueryItem, RangeRead,
-    RecordError, Recorder, Store, StoredEvent, StreamRead, Version,
+    AMENDED_TOPIC, Amendment, Append, AppendPlace, Appended, Checkpoint, Condition, DELETED_TOPIC,
+    ERASED_TOPIC, ErasedParts, EventId, ExpectedVersion, FollowerKey, LogId, LogRead, MemoryLog,
+    NewEvent, PageEnd, Position, ProcessedRange, Query, QueryItem, REOPENED_TOPIC, RangeRead,
+    RecordError, Recorder, Replacement, Store, StoredEvent, StreamRead, Version,
 };
 use uuid::Uuid;
 
@@ -26,6 +28,7 @@ const APPENDS_MAX: usize = 12;
 
 const STREAMS: [&str; 3] = ["a/1", "a/2", "b/1"];
 const TOPICS: [&str; 3] = ["Began", "Went", "Ended"];
+const RECORDS: [&str; 4] = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC];
 const TAGS: [&str; 3] = ["x:1", "x:2", "y:1"];
 const FOLLOWERS: [&str; 2] = ["one@1", "two@1"];
 
@@ -158,6 +161,9 @@ impl Source {
         if self.random.u8(..) < 80 {
             append = append.processed_range(self.processed_range(holding));
         }
+        if !holding && self.random.u8(..) < 60 {
+            append = self.amendments(append);
+        }
         if append.new_events().is_empty() && append.processed_ranges().is_empty() {
             append = append.event(self.event(holding));
         }
@@ -180,6 +186,55 @@ impl Source {
             event = event.tag(self.pick(&TAGS));
         }
         event.time(Timestamp::from_micros(7))
+    }
+
+    /// Adds records of amendments, and some amendments; some of them do not hold.
+    fn amendments(&mut self, mut append: Append) -> Append {
+        let topic = self.pick(&RECORDS);
+        let stream = self.pick(&STREAMS);
+        let id = EventId::new(Uuid::from_u128(self.random.u128(..)));
+        append = append.event(NewEvent::new(id, topic, "{}").stream(stream));
+        for _ in 0..self.random.usize(0..3) {
+            let parts = ErasedParts::PAYLOAD
+                .tags(self.random.bool())
+                .metadata(self.random.bool());
+            let until = self.random.u64(1..30);
+            let event = self.random.choice(&self.ids).copied().unwrap_or(id);
+            let stream = Arc::from(stream);
+            append = append.amendment(match self.random.u8(0..3) {
+                0 => Amendment::EraseStream {
+                    stream,
+                    after: Version::new(self.random.u64(0..until)),
+                    until: Version::new(until).unwrap(),
+                    parts,
+                },
+                1 => Amendment::EraseEvent {
+                    event,
+                    stream: Some(stream),
+                    parts,
+                },
+                _ => Amendment::ReplaceEvent {
+                    event,
+                    stream: Some(stream),
+                    replacement: self.replacement(),
+                },
+            });
+        }
+        append
+    }
+
+    fn replacement(&mut self) -> Replacement {
+        let any = NewEvent::new(EventId::new(Uuid::nil()), self.pick(&TOPICS), "{}");
+        let any = any.tag(self.pick(&TAGS));
+        let place = AppendPlace { index: 0, count: 1 };
+        let now = Timestamp::from_micros(0);
+        let any = StoredEvent::from_new(&any, Position::FIRST, None, place, now);
+        let payload = format!("{}", self.random.u8(..));
+        let mut replacement = Replacement::of(&any, payload).unwrap();
+        if self.random.u8(..) < 30 {
+            replacement.topic = format!("Replaced {}", self.random.u8(0..4)).into();
+        }
+        replacement
     }
 
     fn stream_condition(&mut self, holding: bool) -> Condition {

@@ -1,9 +1,9 @@
 //! Recorded history does not change: SQL that would change it is refused.
 
 use retold_core::recording::{
-    Append, Checkpoint, Condition, EventId, FollowerKey, LogId, LogRead, NewEvent, Position,
-    ProcessedRange, Query, RangeRead, RecordError, Store, StoredSnapshot, StreamRead, Version,
-    verify_log,
+    Append, Checkpoint, Condition, ERASED_TOPIC, EventId, FollowerKey, LogId, LogRead, NewEvent,
+    Position, ProcessedRange, Query, RangeRead, RecordError, Store, StoredSnapshot, StreamRead,
+    Version, verify_log,
 };
 use retold_postgres::schema_sql;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::database::{Database, block_on};
 
 /// Statements that would rewrite history, each in another way.
-const REFUSED: [&str; 16] = [
+const REFUSED: [&str; 20] = [
     "UPDATE retold.event SET payload = ''",
     "UPDATE retold.event SET topic = 'x' WHERE position = 1",
     "DELETE FROM retold.event",
@@ -25,6 +25,10 @@ const REFUSED: [&str; 16] = [
     "DELETE FROM retold.log",
     "UPDATE retold.log SET position = 0",
     "UPDATE retold.log SET id = gen_random_uuid(), append_count = append_count + 1",
+    "UPDATE retold.log SET amendment_count = amendment_count - 1, append_count = append_count + 9",
+    "DELETE FROM retold.stream_record",
+    "UPDATE retold.stream_record SET version = version - 1",
+    "DELETE FROM retold.former_topic",
     "UPDATE retold.stretch SET edition = 2",
     "DELETE FROM retold.stretch",
     "INSERT INTO retold.event SELECT * FROM retold.event ON CONFLICT (log, position) DO UPDATE \
@@ -46,18 +50,23 @@ fn sql_that_would_change_history_is_refused() {
             event_id: id,
         };
         let range = ProcessedRange::new(FollowerKey::new("f@1"), log, None, to);
-        let append = Append::of([event]).processed_range(range);
+        let record = EventId::new(Uuid::from_u128(3));
+        let record = NewEvent::new(record, ERASED_TOPIC, "{}").stream("dog/1");
+        let append = Append::of([event, record]).processed_range(range);
         recorder.append(append).await.unwrap();
         let before = recorder.read_log(LogRead::new()).await.unwrap();
 
         let client = database.client().await;
         for sql in REFUSED
             .iter()
+            // The record that this names is of another transaction.
+            .chain(&["SET retold.amendment = '1 2'"])
+            .chain(&REFUSED)
             .chain(&["SET session_replication_role = replica"])
             .chain(&REFUSED)
         {
             if sql.starts_with("SET") {
-                // Other triggers do not fire from here on.
+                // With the second, other triggers do not fire from there on.
                 client.batch_execute(sql).await.unwrap();
                 continue;
             }
@@ -125,7 +134,7 @@ fn an_event_that_differs_from_its_record_is_corrupt() {
                 "ALTER TABLE retold.event DISABLE TRIGGER USER;
                  UPDATE retold.event SET {set} WHERE position = 3
                  AND log = (SELECT key FROM retold.log WHERE name = '{name}');
-                 ALTER TABLE retold.event ENABLE ALWAYS TRIGGER event_never_changes"
+                 ALTER TABLE retold.event ENABLE ALWAYS TRIGGER event_is_only_amended"
             );
             client.batch_execute(&damage).await.unwrap();
             let read = recorder.read_log(LogRead::new()).await;

@@ -241,7 +241,7 @@ fn data_next_to_events_is_verified() {
         for (damage, reported) in DAMAGE {
             let damage = format!(
                 "ALTER TABLE retold.presence DISABLE TRIGGER USER; {damage};
-                 ALTER TABLE retold.presence ENABLE ALWAYS TRIGGER presence_never_changes"
+                 ALTER TABLE retold.presence ENABLE ALWAYS TRIGGER presence_is_only_amended"
             );
             client.batch_execute(&damage).await.unwrap();
             let found = reader.verify().await.unwrap();

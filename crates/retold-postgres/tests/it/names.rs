@@ -9,7 +9,8 @@ use retold_core::recording::{
     Append, Condition, EventId, LogId, LogRead, NewEvent, Query, QueryItem, Store, StreamRead,
 };
 use retold_postgres::{
-    PostgresOptions, PostgresStore, reader_role, roles_sql, schema_sql, writer_role,
+    PostgresOptions, PostgresStore, amender_role, conversion_sql, reader_role, roles_sql,
+    schema_sql, writer_role,
 };
 use uuid::Uuid;
 
@@ -138,14 +139,14 @@ fn every_name_that_can_be_stored_works() {
             let there: i64 = client.query_one(there, &[name]).await.unwrap().get(0);
             assert_eq!(there, 1, "{name}");
             if number % 3 != 2 {
-                let roles = [reader_role(name), writer_role(name)];
+                let roles = [reader_role(name), writer_role(name), amender_role(name)];
                 let there = "SELECT count(*) FROM pg_roles WHERE rolname = ANY ($1)";
                 let there: i64 = client
                     .query_one(there, &[&&roles[..]])
                     .await
                     .unwrap()
                     .get(0);
-                assert_eq!(there, 2, "{name}");
+                assert_eq!(there, 3, "{name}");
                 for role in roles {
                     let role = role.replace('"', "\"\"");
                     let drop = format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
@@ -165,6 +166,7 @@ fn names_that_cannot_be_stored_are_refused_before_connecting() {
     for name in ["", "a\0b", "a\nb", "\u{7f}", "pg_dogs", &"x".repeat(64)] {
         assert!(schema_sql(name).is_err(), "{name:?}");
         assert!(roles_sql(name).is_err(), "{name:?}");
+        assert!(conversion_sql(name).is_err(), "{name:?}");
         let options = PostgresOptions::new().schema(name);
         let opened = block_on(PostgresStore::open_with(nowhere, &options)).map(drop);
         let error = opened.unwrap_err().to_string();

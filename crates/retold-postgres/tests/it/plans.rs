@@ -3,11 +3,13 @@
 //! those within functions.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use retold_core::recording::{
-    Append, Checkpoint, Condition, Direction, EventId, ExpectedVersion, FollowerKey, LogId,
-    LogRead, NewEvent, Position, ProcessedRange, Query, QueryItem, RangeRead, Recorder, Store,
-    StoredEvent, StoredSnapshot, StreamRead, Version,
+    Amendment, Append, Checkpoint, Condition, Direction, ERASED_TOPIC, ErasedParts, EventId,
+    ExpectedVersion, FollowerKey, LogId, LogRead, NewEvent, Position, ProcessedRange, Query,
+    QueryItem, RangeRead, Recorder, Replacement, Store, StoredEvent, StoredSnapshot, StreamRead,
+    Version,
 };
 use retold_postgres::PostgresStore;
 use tokio_postgres::NoTls;
@@ -135,6 +137,7 @@ impl Trial<'_> {
 
     async fn everything(&mut self) {
         self.appends().await;
+        self.amendments().await;
         self.queries().await;
         self.reads().await;
     }
@@ -189,6 +192,53 @@ impl Trial<'_> {
                 true => append.event(self.event()),
                 false => append,
             };
+            self.append(append).await;
+        }
+    }
+
+    async fn amendments(&mut self) {
+        let stream: Arc<str> = "order/6".into();
+        for _ in 0..3 {
+            let event = self.event().stream("order/6");
+            self.append(Append::new().event(event)).await;
+        }
+        let page = self
+            .log
+            .read_stream(StreamRead::new("order/6"))
+            .await
+            .unwrap();
+        let [.., one, two, three] = &page.events[..] else {
+            panic!("the stream has three events");
+        };
+        let erase = |event: &StoredEvent, parts| Amendment::EraseEvent {
+            event: event.id(),
+            stream: Some(stream.clone()),
+            parts,
+        };
+        let mut replacement = Replacement::of(two, "[]").unwrap();
+        replacement.topic = "Replaced".into();
+        replacement.tags = ["customer:5".into()].into();
+        let replace = Amendment::ReplaceEvent {
+            event: two.id(),
+            stream: Some(stream.clone()),
+            replacement,
+        };
+        let erase_stream = |parts| Amendment::EraseStream {
+            stream: stream.clone(),
+            after: None,
+            until: three.version().unwrap(),
+            parts,
+        };
+        for amendment in [
+            erase(one, ErasedParts::PAYLOAD),
+            erase(one, ErasedParts::ALL),
+            erase(one, ErasedParts::ALL),
+            replace,
+            erase_stream(ErasedParts::PAYLOAD),
+            erase_stream(ErasedParts::ALL),
+        ] {
+            let record = NewEvent::new(EventId::new(Uuid::now_v7()), ERASED_TOPIC, "{}");
+            let append = Append::of([record.stream("order/6")]).amendment(amendment);
             self.append(append).await;
         }
     }

@@ -1,31 +1,37 @@
 //! Roles: a reader reads everything and writes nothing, a writer writes like a store and changes
-//! nothing that is recorded, and no other role has any rights.
+//! nothing that is recorded, an amender also makes amendments, and no other role has any rights.
 
 use std::time::Duration;
 
 use retold_core::recording::{
-    Append, Checkpoint, EventId, FollowerKey, LogId, LogRead, NewEvent, Position, ProcessedRange,
-    Query, QueryItem, RangeRead, RecordError, Store, StoredSnapshot, StreamRead, Version,
+    Amendment, Append, Checkpoint, ERASED_TOPIC, ErasedParts, EventId, FollowerKey, LogId, LogRead,
+    NewEvent, Position, ProcessedRange, Query, QueryItem, RangeRead, RecordError, Store,
+    StoredSnapshot, StreamRead, Version,
 };
-use retold_postgres::{PostgresStore, roles_sql, schema_sql};
+use retold_postgres::{
+    PostgresInlineProjections, PostgresOptions, PostgresStore, roles_sql, schema_sql,
+};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};
+use crate::tricks::{TrickAdded, tables, tricks};
 
-/// What neither reader nor writer is allowed to do, with SQL of their own.
-const REFUSED_TO_BOTH: [&str; 14] = [
+/// What reader, writer and amender are not allowed to do, with SQL of their own.
+const REFUSED_TO_ALL: [&str; 16] = [
     "UPDATE kennel.event SET payload = ''",
     "DELETE FROM kennel.event",
     "TRUNCATE kennel.event",
     "INSERT INTO kennel.event SELECT * FROM kennel.event",
     "DELETE FROM kennel.event_tag",
     "INSERT INTO kennel.event_tag VALUES (1, 'a', 1)",
+    "SELECT kennel.erase_payloads(1, '{}')",
+    "INSERT INTO kennel.former_topic VALUES (1, 'x')",
     "UPDATE kennel.log SET position = position + 1, append_count = append_count + 1",
     "DELETE FROM kennel.log",
     "INSERT INTO kennel.stretch SELECT * FROM kennel.stretch",
     "UPDATE kennel.schema_version SET version = 2",
-    "DROP TRIGGER event_never_changes ON kennel.event",
+    "DROP TRIGGER event_is_only_amended ON kennel.event",
     "ALTER TABLE kennel.event DISABLE TRIGGER ALL",
     "SET session_replication_role = replica",
     "CREATE TABLE kennel.mine ()",
@@ -39,6 +45,10 @@ const REFUSED_TO_READERS: [&str; 5] = [
     "DELETE FROM kennel.snapshot",
     "SELECT * FROM kennel.acquire_lease('a', 'b', 1, 1)",
 ];
+
+/// What a writer is not allowed to do and an amender is.
+const AMENDS: &str = "SELECT * FROM kennel.append_amending(
+    1, false, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', NULL, 0)";
 
 /// What a role without grants is not allowed to do.
 const REFUSED_TO_OTHERS: [&str; 3] = [
@@ -145,9 +155,10 @@ fn roles_have_the_rights_they_need_and_no_others() {
 
         check_reading(&reader, &store).await;
         let sql = client(&writer).await;
-        check_all_refused(&sql, &REFUSED_TO_BOTH).await;
+        check_all_refused(&sql, &REFUSED_TO_ALL).await;
+        check_all_refused(&sql, &[AMENDS]).await;
         let sql = client(&reader).await;
-        check_all_refused(&sql, &REFUSED_TO_BOTH).await;
+        check_all_refused(&sql, &REFUSED_TO_ALL).await;
         check_all_refused(&sql, &REFUSED_TO_READERS).await;
         check_all_refused(&client(&other).await, &REFUSED_TO_OTHERS).await;
         log.drop_snapshots("dog/1").await.unwrap();
@@ -164,6 +175,90 @@ fn roles_have_the_rights_they_need_and_no_others() {
         owner.batch_execute(&revoke).await.unwrap();
         check_unavailable(log.append(Append::of([event(3)])).await);
         check_unavailable(log.read_log(LogRead::new()).await);
+    });
+}
+
+/// Goal: only an amender amends, with the same rights as a writer otherwise, and the error of a
+/// writer names the role that it needs; with and without inline projections. Method: the same
+/// amendment as a writer, as an amender, and as a writer that becomes an amender.
+#[test]
+fn only_an_amender_amends() {
+    block_on(async {
+        let database = Database::create().await;
+        let owner = database.client().await;
+        let sql = format!(
+            "{}{}",
+            schema_sql("hutch").unwrap(),
+            roles_sql("hutch").unwrap()
+        );
+        owner.batch_execute(&sql).await.unwrap();
+        let name = database.name();
+        let writer = login(&database, &owner, "w", "IN ROLE hutch_writer").await;
+        let amender = login(&database, &owner, "a", "IN ROLE hutch_amender").await;
+        let [writer, amender] = [writer, amender].map(|url| url.replace("=kennel", "=hutch"));
+        owner
+            .batch_execute(&format!("CREATE SCHEMA tricks AUTHORIZATION {name}_w"))
+            .await
+            .unwrap();
+        let inline = PostgresInlineProjections::in_schema("tricks").with(tricks(1), tables());
+        let options = PostgresOptions::new();
+        let with_views = PostgresStore::open_with_projections(&writer, &options, inline).await;
+        let with_views = with_views.unwrap();
+        let plain = PostgresStore::open(&writer).await.unwrap();
+        let amending = PostgresStore::open(&amender).await.unwrap();
+        let id = LogId::new(Uuid::from_u128(1));
+        let [plain_log, log] = [&plain, &amending].map(|store| store.open("rabbits", id));
+        let (plain_log, log) = (plain_log.await.unwrap(), log.await.unwrap());
+        let log_with_views = with_views.open("dogs", id).await.unwrap();
+        let erase = |number: u128| {
+            let record = EventId::new(Uuid::from_u128(number));
+            let record = NewEvent::new(record, ERASED_TOPIC, "{}").stream("dog/1");
+            Append::of([record]).amendment(Amendment::EraseStream {
+                stream: "dog/1".into(),
+                after: None,
+                until: Version::FIRST,
+                parts: ErasedParts::ALL,
+            })
+        };
+        log.append(Append::of([event(1)])).await.unwrap();
+        let tricks = TrickAdded::append(["sit"]).event(event(1));
+        log_with_views.append(tricks).await.unwrap();
+        for log in [&plain_log, &log_with_views] {
+            let refused = log.append(erase(20)).await;
+            let Err(RecordError::Invalid(refused)) = refused else {
+                panic!("{refused:?}");
+            };
+            let expected = format!("GRANT \"hutch_amender\" TO \"{name}_w\"");
+            assert!(refused.to_string().contains(&expected), "{refused}");
+            assert!(!log.event(event(1).id).await.unwrap().unwrap().is_erased());
+        }
+        log.append(erase(20)).await.unwrap();
+        assert!(log.event(event(1).id).await.unwrap().unwrap().is_erased());
+        owner
+            .batch_execute(&format!("GRANT hutch_amender TO {name}_w"))
+            .await
+            .unwrap();
+        log_with_views.append(erase(20)).await.unwrap();
+        let read_only = amending.open_read_only("rabbits").await.unwrap();
+        let refused = read_only.append(erase(21)).await;
+        assert!(
+            matches!(refused, Err(RecordError::Invalid(_))),
+            "{refused:?}"
+        );
+        let sql = client(&amender.replace("=hutch", "=kennel")).await;
+        let statements = REFUSED_TO_ALL.map(|sql| sql.replace("kennel.", "hutch."));
+        let statements = statements.each_ref().map(|sql| &**sql);
+        check_all_refused(&sql, &statements).await;
+        let unrecorded = "SELECT hutch.append_amending(1, false, '{1}', '{0}', '{0}',
+            ARRAY[gen_random_uuid()], '{dog/1}', '{Barked}', ARRAY[ROW(1, 1, 0, 1, 1, 0, 0, 0, 1, 1,
+            'json', '', '{}', '', '', '{}')::hutch.new_event], '{}', '{}',
+            ARRAY[ROW(NULL, 'dog/1', 0, 1, false, false, false)::hutch.amendment], NULL, 9)";
+        let refused = sql.batch_execute(unrecorded).await.unwrap_err();
+        let refused = refused.as_db_error().unwrap().message();
+        assert!(
+            refused.contains("an event in its stream that records it"),
+            "{refused}"
+        );
     });
 }
 

@@ -127,14 +127,19 @@ impl Writers {
         }
     }
 
-    /// Stops them, and checks that each append of each is in the log once.
-    pub(crate) async fn finish(self, log: &dyn Recorder) {
+    /// Stops them. Returns how many appends each recorded.
+    pub(crate) async fn stop(self) -> Vec<u128> {
         self.stop.store(true, Ordering::SeqCst);
         let mut counts = Vec::new();
         for writer in self.tasks {
             counts.push(writer.await.unwrap());
         }
-        check_all(log, &counts).await;
+        counts
+    }
+
+    /// Stops them, and checks that each append of each is in the log once.
+    pub(crate) async fn finish(self, log: &dyn Recorder) {
+        check_all(log, &self.stop().await).await;
     }
 }
 

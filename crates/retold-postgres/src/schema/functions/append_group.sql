@@ -10,8 +10,8 @@
 -- appends of the group add to streams and to the head; and it states by `is_plain` that nothing
 -- within the group prevents it: no id twice, no condition that names another event than an earlier
 -- append adds, no candidate, no condition that there is no event at all after a position, no range
--- without an event or that does not join another of the group. If they do not all hold, they are
--- checked one by one.
+-- without an event or that does not join another of the group, no event that records an amendment.
+-- If they do not all hold, they are checked one by one.
 CREATE FUNCTION "retold".append_group(
     of_log integer, is_plain boolean, with_tags boolean, with_queries boolean,
     event_counts integer[], condition_counts integer[], range_counts integer[],
@@ -27,8 +27,11 @@ DECLARE
     last_stretch bigint;
     stream_versions bigint[];
     stream_events uuid[];
+    is_deleted boolean;
     old_topics bigint;
     new_topics bigint;
+    old_amendments bigint;
+    judged_amendments bigint;
     single "retold".new_event;
     version bigint;
     now_is bigint;
@@ -37,15 +40,16 @@ DECLARE
     is_refused boolean := true;
 BEGIN
     IF with_queries THEN
-        -- Queries are checked up to the present head while others append, since recorded events
-        -- never change; only newer events are checked while others wait.
-        SELECT l.position INTO judged_to FROM "retold".log l WHERE l.key = of_log;
+        -- Queries are checked up to the present head while others append; only newer events are
+        -- checked while others wait. That is right if no recorded event was amended meanwhile.
+        SELECT l.position, l.amendment_count INTO judged_to, judged_amendments
+            FROM "retold".log l WHERE l.key = of_log;
         PERFORM "retold".prepare_judging(of_log, judged_to, conditions);
         holds := holds AND NOT "retold".any_matches(of_log, 0, judged_to, conditions);
     END IF;
     IF holds THEN
-        SELECT l.position, l.append_count, l.stretch_count, l.topic_count
-            INTO old_position, appends, last_stretch, old_topics
+        SELECT l.position, l.append_count, l.stretch_count, l.topic_count, l.amendment_count
+            INTO old_position, appends, last_stretch, old_topics, old_amendments
             FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
         -- The following statements see everything that was committed before the lock was acquired.
         SELECT
@@ -55,23 +59,39 @@ BEGIN
                     SELECT FROM "retold".event e WHERE e.log + 0 = of_log AND e.id = n.id LIMIT 1
                 ) there
             ),
-            ends.versions, ends.events,
+            ends.versions, ends.events, ends.is_deleted,
             (
                 SELECT count(*) FROM unnest(topics) AS n (topic)
-                WHERE (
+                WHERE CASE WHEN (
                     SELECT e.log FROM "retold".event e WHERE e.topic = n.topic AND e.log = of_log
                     ORDER BY e.position + 0 LIMIT 1
-                ) IS NULL
+                ) IS NULL THEN NOT EXISTS (
+                    SELECT FROM "retold".former_topic f
+                    WHERE f.log = of_log AND f.topic = n.topic
+                ) END
             )
-            INTO holds, stream_versions, stream_events, new_topics
+            INTO holds, stream_versions, stream_events, is_deleted, new_topics
             FROM (
                 SELECT array_agg(coalesce(there.version, 0) ORDER BY d.key) AS versions,
-                    array_agg(there.id ORDER BY d.key) AS events
+                    array_agg(there.id ORDER BY d.key) AS events,
+                    bool_or(there.topic = 'retold.deleted') AS is_deleted
                 FROM unnest(streams) WITH ORDINALITY AS d (name, key) LEFT JOIN LATERAL (
-                    SELECT e.version, e.id FROM "retold".event e
+                    SELECT e.version, e.id, e.topic FROM "retold".event e
                     WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
                 ) there ON true
             ) ends;
+        holds := holds AND is_deleted IS NOT TRUE;
+    END IF;
+    IF with_queries THEN
+        IF old_amendments IS NULL THEN
+            SELECT l.amendment_count INTO old_amendments
+                FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
+        END IF;
+        IF old_amendments <> judged_amendments THEN
+            -- What was checked, and the blocks that were created, are of events as they were.
+            RAISE EXCEPTION 'retold: recorded events were amended meanwhile'
+                USING ERRCODE = 'serialization_failure';
+        END IF;
     END IF;
     IF holds AND cardinality(conditions) > 0 THEN
         holds := NOT EXISTS (

@@ -26,6 +26,8 @@ DECLARE
     id_counts integer[];
     stream_versions bigint[];
     stream_events uuid[];
+    stream_positions bigint[];
+    stream_deleted boolean[];
     pair_ordinals bigint[];
     pair_positions bigint[];
     pair_ids uuid[];
@@ -39,6 +41,8 @@ DECLARE
     -- The events of the group that are recorded, in order, and the keys of their topics.
     recorded integer[] := '{}';
     recorded_topics integer[] := '{}';
+    -- The keys of deleted streams that the append reopens, or deletes again.
+    opened integer[];
     next_event integer := 1;
     next_condition integer := 1;
     next_range integer := 1;
@@ -73,12 +77,13 @@ BEGIN
             ) there ON true ORDER BY d.key
         ) found;
     IF cardinality(streams) > 0 THEN
-        SELECT array_agg(found.version), array_agg(found.id)
-            INTO stream_versions, stream_events FROM (
-            SELECT coalesce(there.version, 0) AS version, there.id
+        SELECT array_agg(found.version), array_agg(found.id), array_agg(found.position),
+            array_agg(found.topic = 'retold.deleted')
+            INTO stream_versions, stream_events, stream_positions, stream_deleted FROM (
+            SELECT coalesce(there.version, 0) AS version, there.id, there.position, there.topic
             FROM unnest(streams) WITH ORDINALITY AS d (name, key)
             LEFT JOIN LATERAL (
-                SELECT e.version, e.id FROM "retold".event e
+                SELECT e.version, e.id, e.position, e.topic FROM "retold".event e
                 WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
             ) there ON true ORDER BY d.key
         ) found;
@@ -222,6 +227,23 @@ BEGIN
         END IF;
 
         IF result = 'recorded' THEN
+            opened := '{}';
+            FOR e IN first_event .. next_event - 1 LOOP
+                key := events[e].stream_key;
+                CONTINUE WHEN stream_deleted[key] IS NOT TRUE OR key = ANY (opened);
+                IF topics[events[e].topic_key] IN ('retold.deleted', 'retold.reopened') THEN
+                    opened := opened || key;
+                    CONTINUE;
+                END IF;
+                result := 'stream_deleted';
+                number := stream_positions[key];
+                event_id := stream_events[key];
+                entry_index := e - first_event;
+                EXIT;
+            END LOOP;
+        END IF;
+
+        IF result = 'recorded' THEN
             recorded_count := recorded_count + 1;
             appends := appends + 1;
             FOR r IN first_range .. next_range - 1 LOOP
@@ -279,6 +301,8 @@ BEGIN
                     versions[e] := stream_versions[key] + 1;
                     stream_versions[key] := versions[e];
                     stream_events[key] := last_id;
+                    stream_positions[key] := last_position;
+                    stream_deleted[key] := topics[events[e].topic_key] = 'retold.deleted';
                 END IF;
             END LOOP;
             IF event_counts[a] > 0 THEN
@@ -313,6 +337,17 @@ BEGIN
                 FROM unnest(events) WITH ORDINALITY AS u
                 WHERE positions[u.ordinality] IS NOT NULL;
         END IF;
+    END IF;
+    IF topics && '{retold.amended,retold.deleted,retold.erased,retold.reopened}' THEN
+        INSERT INTO "retold".stream_record
+            SELECT DISTINCT ON (u.stream_key) of_log, streams[u.stream_key],
+                versions[u.ordinality], topics[u.topic_key]
+            FROM unnest(events) WITH ORDINALITY AS u
+            WHERE versions[u.ordinality] IS NOT NULL AND topics[u.topic_key] IN
+                ('retold.amended', 'retold.deleted', 'retold.erased', 'retold.reopened')
+            ORDER BY u.stream_key, u.ordinality DESC
+            ON CONFLICT (log, stream) DO UPDATE SET version = EXCLUDED.version,
+                topic = EXCLUDED.topic;
     END IF;
     IF recorded_count > 0 THEN
         UPDATE "retold".log l SET position = last_position, head_id = last_id,

@@ -1,12 +1,19 @@
 -- Stores a snapshot, replacing one of the same version; drops the lowest versions beyond the limit.
+-- A snapshot of a version before the last record of an amendment in the stream is not stored.
 CREATE FUNCTION "retold".put_snapshot(
     of_log integer, of_stream text, of_version bytea, its_type text, its_revision integer,
     its_time bigint, its_encoding text, its_payload bytea, its_checksum bigint, kept_max integer
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    -- An amendment holds this lock while it drops the snapshots of the stream.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(of_stream, of_log));
     INSERT INTO "retold".snapshot
-        VALUES (of_log, of_stream, of_version, its_type, its_revision, its_time, its_encoding,
-            its_payload, its_checksum)
+        SELECT of_log, of_stream, of_version, its_type, its_revision, its_time, its_encoding,
+            its_payload, its_checksum
+        WHERE NOT EXISTS (
+            SELECT FROM "retold".stream_record r WHERE r.log = of_log AND r.stream = of_stream
+            AND int8send(r.version) > of_version
+        )
         ON CONFLICT (log, stream, version) DO UPDATE SET state_type = EXCLUDED.state_type,
             revision = EXCLUDED.revision, time = EXCLUDED.time, encoding = EXCLUDED.encoding,
             payload = EXCLUDED.payload, checksum = EXCLUDED.checksum;

@@ -9,10 +9,11 @@ use std::time::Instant;
 use retold_core::recording::{Appended, RecordError};
 use tokio_postgres::Row;
 
-use super::{Service, Unsent, refuse};
+use super::{Service, Unsent, amending_of, may_not_amend, refuse};
 use crate::birth::replaced;
 use crate::error::{
-    Refusal, describe, is_of_content, is_of_dropped_type, of_statement, of_statement_on_views,
+    Refusal, describe, is_of_amended_events, is_of_content, is_of_dropped_type, is_of_rights,
+    of_statement, of_statement_on_views,
 };
 use crate::limits::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::log::{Born, Met};
@@ -21,7 +22,7 @@ use crate::queue::Member;
 use crate::server::pool::Pooled;
 use crate::server::work::{Purpose, Work};
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
-use crate::writing::answer::answers;
+use crate::writing::answer::{answers, is_amended_meanwhile};
 use crate::writing::group;
 use crate::writing::group::{Group, Session};
 
@@ -35,6 +36,10 @@ enum Unrecorded {
     AtFault(RecordError),
     /// The schema was dropped after the statement was prepared.
     Outdated,
+    /// Recorded events that concern it were amended meanwhile.
+    Amended,
+    /// The role lacks the right to amend.
+    NotAllowed,
     /// It may have been recorded: the connection was lost during the commit.
     Unknown(Unsent),
     /// It was recorded, but the server did not wait for its standbys; with the group's rows.
@@ -87,6 +92,13 @@ impl Service {
                 drop(permit);
                 return Box::pin(self.commit_with_views(members, inline)).await;
             }
+            Err(Unrecorded::Amended) => {
+                drop((connection, permit));
+                return Box::pin(self.commit_with_views(members, inline)).await;
+            }
+            Err(Unrecorded::NotAllowed) => {
+                may_not_amend(&mut connection, &self.shared.pool.place).await
+            }
             Err(Unrecorded::Refused(error)) => {
                 // It may be cut or silent, though the driver does not know that yet.
                 connection.close();
@@ -111,8 +123,13 @@ impl Service {
         inline: &Inline,
     ) -> Result<Vec<Row>, Unrecorded> {
         let failed = |error| Unrecorded::Refused(of_statement(WHAT, error));
-        let statement = group::prepare(connection).await.map_err(failed)?;
+        let is_amending = members.iter().any(|it| !it.append.amendments().is_empty());
+        let statement = group::prepare(connection, is_amending)
+            .await
+            .map_err(failed)?;
         let group = Group::of(born.id, members.iter().map(|member| &member.append));
+        let amending = amending_of(connection, born, members).await;
+        let amending = amending.map_err(Unrecorded::Refused)?;
         let standbys = connection.standbys.clone();
         let sending = async {
             // If the server is silent before the commit is sent, certainly nothing was written.
@@ -124,9 +141,17 @@ impl Service {
             let begun = tokio::time::timeout(ANSWER_WAIT_MAX, beginning).await;
             let work = begun.map_err(silent)?.map_err(failed)?;
             let session = Session::Within(&work.transaction);
-            let sending = group.send(session, &statement, born);
+            let sending = group.send(session, &statement, born, amending.as_ref());
             let sent = tokio::time::timeout(ANSWER_WAIT_MAX, sending).await;
-            let rows = sent.map_err(silent)?.map_err(at_fault)?;
+            let rows = match sent.map_err(silent)? {
+                Err(error) if is_amending && is_of_rights(&error) => {
+                    return Err(Unrecorded::NotAllowed);
+                }
+                sent => sent.map_err(at_fault)?,
+            };
+            if is_amended_meanwhile(&rows) {
+                return Err(Unrecorded::Amended);
+            }
             if rows.is_empty() {
                 return Ok(rows);
             }
@@ -202,6 +227,9 @@ impl Service {
 fn at_fault(error: tokio_postgres::Error) -> Unrecorded {
     if is_of_dropped_type(&error) {
         return Unrecorded::Outdated;
+    }
+    if is_of_amended_events(&error) {
+        return Unrecorded::Amended;
     }
     let is_of_content = is_of_content(&error);
     let error = of_statement("appending", error);

@@ -1,0 +1,154 @@
+//! Removes old versions of amended rows from the files of the tables.
+//!
+//! An ordinary VACUUM removes them from the tables and indexes, but leaves their bytes in the free
+//! space of pages until new rows take it. So tables of moderate size are rewritten as well. Both
+//! keep versions that an open transaction may still read.
+
+use retold_core::recording::{Purged, RecordError};
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Refusal, of_statement};
+use crate::limits::{PURGE_REWRITE_SIZE_MAX, PURGE_WAIT_MAX};
+use crate::server::connection::{Connection, in_schema};
+use crate::sql_text::quote;
+
+const WHAT: &str = "purging the store";
+
+/// The tables with rows that amendments change or remove.
+const TABLES: [&str; 4] = ["event", "event_tag", "presence", "snapshot"];
+
+/// Whether we may vacuum the tables and the statistics; our name, and the owner's.
+const RIGHTS: &str = "SELECT pg_has_role(c.relowner, 'USAGE'), pg_has_role(d.datdba, 'USAGE'),
+    current_user::text, pg_get_userbyid(c.relowner)::text
+    FROM pg_catalog.pg_class c, pg_catalog.pg_database d
+    WHERE c.oid = (SELECT v.tableoid FROM \"retold\".schema_version v)
+    AND d.datname = current_database()";
+
+/// The old versions that the last VACUUM could not remove, and the size of the tables.
+const STATE: &str = "SELECT sum(pg_stat_get_dead_tuples(c.oid)
+        + coalesce(pg_stat_get_dead_tuples(nullif(c.reltoastrelid, 0)), 0))::bigint,
+    sum(pg_total_relation_size(c.oid))::bigint
+    FROM pg_catalog.pg_class c WHERE c.relnamespace = (
+        SELECT o.relnamespace FROM pg_catalog.pg_class o
+        WHERE o.oid = (SELECT v.tableoid FROM \"retold\".schema_version v)
+    ) AND c.relname = ANY ($1::text[])";
+
+/// Purges the tables of a store in this schema.
+///
+/// # Errors
+///
+/// `Unavailable`.
+pub(crate) async fn purge(
+    connection: &mut Connection,
+    schema: &str,
+) -> Result<Purged, RecordError> {
+    let failed = |error| of_statement(WHAT, error);
+    let purged = Purged::default().remains(
+        "The server's write-ahead log has the removed data until its files are reused; archives of \
+         it, backups and standbys have it as long as they are kept.",
+    );
+    let Some(row) = connection.row(WHAT, RIGHTS, &[]).await? else {
+        return Ok(purged);
+    };
+    let owns_tables: bool = row.try_get(0).map_err(failed)?;
+    let owns_database: bool = row.try_get(1).map_err(failed)?;
+    if !owns_tables {
+        let us: &str = row.try_get(2).map_err(failed)?;
+        let owner: &str = row.try_get(3).map_err(failed)?;
+        return Ok(purged.remains(not_ours(us, owner, schema)));
+    }
+    for table in TABLES {
+        let vacuum = format!("VACUUM (INDEX_CLEANUP ON) \"retold\".{table}");
+        run(connection, &in_schema(&vacuum, &quote(schema))).await?;
+    }
+    let (kept, size) = state(connection).await?;
+    if kept > 0 {
+        return Ok(purged.remains(format!(
+            "{kept} old versions of rows are still there, because a transaction that began before \
+             may read them. Purge again when it has ended: see pg_stat_activity, \
+             pg_prepared_xacts and pg_replication_slots."
+        )));
+    }
+    if size > PURGE_REWRITE_SIZE_MAX {
+        return Ok(purged.remains(format!(
+            "The tables have {size} bytes, too many to rewrite while others wait. The old versions \
+             of rows were removed, but the free space of pages has their bytes until new rows take \
+             it. To rewrite the tables, while the store is not used, run as the owner: {}",
+            statements("VACUUM (FULL, ANALYZE)", schema)
+        )));
+    }
+    rewrite(connection, schema, owns_database, purged).await
+}
+
+/// Rewrites the tables, and the statistics, which have values of columns.
+async fn rewrite(
+    connection: &mut Connection,
+    schema: &str,
+    owns_database: bool,
+    mut purged: Purged,
+) -> Result<Purged, RecordError> {
+    let tables = TABLES.map(|table| in_schema(&format!("\"retold\".{table}"), &quote(schema)));
+    let statistics = owns_database.then(|| "pg_catalog.pg_statistic".to_owned());
+    for table in tables.into_iter().chain(statistics) {
+        let rewritten = run(connection, &format!("VACUUM (FULL, ANALYZE) {table}")).await;
+        match rewritten {
+            Err(error) if is_of_lock(&error) => {
+                purged = purged.remains(format!(
+                    "The table {table} was not rewritten, because it was in use; the free space of \
+                     its pages has bytes of the old versions of rows. Purge again."
+                ));
+            }
+            done => done?,
+        }
+    }
+    if !owns_database {
+        purged = purged.remains(
+            "The statistics of the planner may have tags and names of streams that were removed. \
+             As the owner of the database, run: VACUUM FULL pg_catalog.pg_statistic;",
+        );
+    }
+    Ok(purged)
+}
+
+fn not_ours(us: &str, owner: &str, schema: &str) -> String {
+    format!(
+        "The role {us:?} does not own the tables, so nothing was removed. As the owner, {owner:?}, \
+         run: {}",
+        statements("VACUUM (INDEX_CLEANUP ON)", schema)
+    )
+}
+
+/// Returns a statement for each table, for people.
+fn statements(verb: &str, schema: &str) -> String {
+    let tables = TABLES.map(|table| format!("{}.{table}", quote(schema)));
+    format!("{verb} {};", tables.join(", "))
+}
+
+async fn state(connection: &mut Connection) -> Result<(i64, i64), RecordError> {
+    let failed = |error| of_statement(WHAT, error);
+    let row = connection.row(WHAT, STATE, &[&&TABLES[..]]).await?;
+    let Some(row) = row else {
+        return Ok((0, 0));
+    };
+    let kept: Option<i64> = row.try_get(0).map_err(failed)?;
+    let size: Option<i64> = row.try_get(1).map_err(failed)?;
+    Ok((kept.unwrap_or(0), size.unwrap_or(0)))
+}
+
+/// Runs a statement outside a transaction.
+async fn run(connection: &mut Connection, sql: &str) -> Result<(), RecordError> {
+    let running = connection.client.batch_execute(sql);
+    match tokio::time::timeout(PURGE_WAIT_MAX, running).await {
+        Ok(done) => done.map_err(|error: Error| of_statement(WHAT, error)),
+        Err(_) => {
+            connection.is_silent = true;
+            Err(RecordError::unavailable(WHAT, Refusal::Silent))
+        }
+    }
+}
+
+/// Whether a lock was not granted in time.
+fn is_of_lock(error: &RecordError) -> bool {
+    crate::error::code_of(error) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
