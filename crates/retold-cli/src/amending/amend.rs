@@ -40,7 +40,7 @@ pub(crate) struct AmendArguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  EDITOR=vi retold amend sqlite:shop.db orders 815 --reason \"typing error\"
+  retold amend sqlite:shop.db orders 815 --reason \"typing error\"
   retold amend sqlite:shop.db orders 815 --file content.json --reason \"typing error\" --yes";
 
 /// The form in which an event is edited.

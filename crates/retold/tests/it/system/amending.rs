@@ -13,7 +13,8 @@ use retold::system::{
 use super::shop::{Order, Placed, Stock, StockEvent, memory, place, reserve, shop, shop_of};
 
 async fn open(infrastructure: &Infrastructure) -> OpenSystem {
-    let opened = OpenSystem::open(&shop(), infrastructure, Opening::Write);
+    let shop = shop();
+    let opened = OpenSystem::open(&shop, infrastructure, Opening::Write);
     opened.await.unwrap()
 }
 
