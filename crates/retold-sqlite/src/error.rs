@@ -51,6 +51,12 @@ pub(crate) fn damaged(what: impl Into<String>) -> Error {
     Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, what.into().into())
 }
 
+/// For an error of the recorder that requires a rollback: passes it through functions that return
+/// the driver's errors, until [`before_commit`] returns it.
+pub(crate) fn carried(error: RecordError) -> Error {
+    Error::ToSqlConversionFailure(Box::new(error))
+}
+
 /// Whether another connection holds a lock that this one needs, so that waiting helps.
 pub(crate) fn is_busy(error: &Error) -> bool {
     matches!(
@@ -88,6 +94,11 @@ pub(crate) fn is_caused_by_busy(error: &RecordError) -> bool {
 
 /// Converts an error outside of a commit: nothing was written, or the transaction is rolled back.
 pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
+    if let Error::ToSqlConversionFailure(cause) = &error
+        && let Some(carried) = cause.downcast_ref::<RecordError>()
+    {
+        return carried.clone();
+    }
     if let Error::FromSqlConversionFailure(_, rusqlite::types::Type::Null, damage) = &error {
         return Corrupt::new(what, damage.to_string()).into();
     }

@@ -1,7 +1,8 @@
 //! `cargo xtask soak --minutes N`: systems in several processes, disturbed until the time is up.
 //!
 //! A round runs `retold demo --cluster`, either on a PostgreSQL server that crashes now and then or
-//! on a SQLite file, or runs the Paxos example's test on a cluster. Each round prints its seed. The
+//! on a SQLite file, or runs the Paxos example's test on a cluster, or the tests of SQLite that kill
+//! processes while they erase and purge and that flip bits of files. Each round prints its seed. The
 //! rounds themselves kill and suspend processes. A file in the folder holds the output of a round.
 //! The first round that fails ends the soak, and the folder is kept.
 
@@ -27,7 +28,15 @@ const ROUND_MAX: Duration = Duration::from_secs(30 * 60);
 const PROCESSED: &str = "all commands are done and everything is processed";
 
 /// Kinds of rounds, in the order in which they run.
-const KINDS: [SoakKind; 3] = [SoakKind::Postgres, SoakKind::Paxos, SoakKind::Sqlite];
+const KINDS: [SoakKind; 4] = [
+    SoakKind::Postgres,
+    SoakKind::Paxos,
+    SoakKind::Sqlite,
+    SoakKind::SqliteFaults,
+];
+
+/// Files of a round whose bits are flipped.
+const DAMAGED_FILES: &str = "1000";
 
 /// Flights of a round on SQLite, which has one writer at a time and is slower.
 const FLIGHTS_ON_SQLITE: &str = "6000";
@@ -36,6 +45,7 @@ const FLIGHTS_ON_SQLITE: &str = "6000";
 enum SoakKind {
     Postgres,
     Sqlite,
+    SqliteFaults,
     Paxos,
 }
 
@@ -45,6 +55,7 @@ struct Soak {
     /// Copies of the programs, so that a change of the sources does not affect later rounds.
     demo: PathBuf,
     paxos: PathBuf,
+    sqlite_tests: PathBuf,
     server: PostgresServer,
     state: u64,
     crashes: u64,
@@ -68,6 +79,8 @@ pub(crate) fn run(minutes: &str) -> ExitCode {
 fn soak(time: Duration) -> Result<(), String> {
     let demo = built(&["build", "--release", "--package", "retold-cli"], "retold")?;
     let paxos = built(&["test", "--no-run", "--package", "retold-paxos"], "it")?;
+    let sqlite = ["test", "--no-run", "--package", "retold-sqlite"];
+    let sqlite = built(&sqlite, "it")?;
     let name = format!("retold-soak-{}", std::process::id());
     let folder = std::env::temp_dir().join(name);
     fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -76,6 +89,7 @@ fn soak(time: Duration) -> Result<(), String> {
         server: PostgresServer::start()?,
         demo: kept_program(&demo, &folder)?,
         paxos: kept_program(&paxos, &folder)?,
+        sqlite_tests: kept_program(&sqlite, &folder)?,
         state: now.map_or(0, |it| it.as_nanos() as u64),
         crashes: 0,
         folder,
@@ -124,6 +138,7 @@ impl Soak {
                 command.args(["--flights-max", FLIGHTS_ON_SQLITE]);
                 command
             }
+            SoakKind::SqliteFaults => self.sqlite_faults(),
             SoakKind::Paxos => self.paxos(seed),
         };
         let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
@@ -176,6 +191,17 @@ impl Soak {
         command
             .arg("cluster::")
             .env("RETOLD_SEED", seed.to_string())
+            .current_dir(&self.folder);
+        command
+    }
+
+    /// The tests choose and print their own seeds.
+    fn sqlite_faults(&self) -> Command {
+        let mut command = Command::new(&self.sqlite_tests);
+        command
+            .args(["damage::", "processes::", "amending::", "purging::"])
+            .arg("--nocapture")
+            .env("RETOLD_ROUNDS", DAMAGED_FILES)
             .current_dir(&self.folder);
         command
     }

@@ -22,6 +22,8 @@ use crate::workload::append::{EventShape, Writer, write_together};
 
 /// Number of streams that are written together, in turns.
 const STREAMS_WRITTEN: usize = 20;
+/// Number of events of each stream that are written by one append.
+const ROUNDS_PER_APPEND: usize = 50;
 /// Number of clients that append while streams are erased.
 const CLIENT_COUNT: u64 = 8;
 /// Number of the first client, far from those of other workloads on the log of orders.
@@ -139,12 +141,14 @@ impl Streams {
     async fn write(&self) -> Result<Vec<Arc<str>>> {
         let name = |_| Arc::from(format!("erased/{}", Uuid::now_v7()));
         let streams: Vec<Arc<str>> = (0..STREAMS_WRITTEN).map(name).collect();
-        for number in 0..self.length {
-            let event = |stream: &Arc<str>| {
-                plain_event(number, Arc::clone(stream)).tag(format!("of:{stream}"))
-            };
-            let append = Append::of(streams.iter().map(event));
-            self.recorder.append(append).await?;
+        let numbers: Vec<u64> = (0..self.length).collect();
+        for round in numbers.chunks(ROUNDS_PER_APPEND) {
+            let events = round.iter().flat_map(|number| {
+                streams.iter().map(|stream| {
+                    plain_event(*number, Arc::clone(stream)).tag(format!("of:{stream}"))
+                })
+            });
+            self.recorder.append(Append::of(events)).await?;
         }
         Ok(streams)
     }

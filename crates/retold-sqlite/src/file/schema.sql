@@ -141,7 +141,8 @@ BEGIN
 END;
 -- Position, id, place, stream, version, times and origin never change. An erased event loses its
 -- payload, and perhaps its tags and its metadata. A replaced event keeps its metadata. The record
--- of an amendment is never amended, and no event becomes one.
+-- of an amendment is never amended, and no event becomes one. There is no IN, for which SQLite
+-- makes a table in memory for each event.
 CREATE TRIGGER event_never_changes BEFORE UPDATE ON event
 WHEN NOT (
     EXISTS (SELECT 1 FROM amending WHERE log = old.seq >> 40)
@@ -150,18 +151,25 @@ WHEN NOT (
     AND new.stream IS old.stream AND new.version IS old.version
     AND (new.time, new.recorded_at, new.origin) = (old.time, old.recorded_at, old.origin)
     AND NOT EXISTS (
-        SELECT 1 FROM topic WHERE key IN (old.topic, new.topic) AND name IN
-            ('retold.erased', 'retold.amended', 'retold.deleted', 'retold.reopened')
+        SELECT 1 FROM topic WHERE key = old.topic AND CASE name
+            WHEN 'retold.erased' THEN 1 WHEN 'retold.amended' THEN 1
+            WHEN 'retold.deleted' THEN 1 WHEN 'retold.reopened' THEN 1 ELSE 0 END
     )
+    AND (new.topic = old.topic OR NOT EXISTS (
+        SELECT 1 FROM topic WHERE key = new.topic AND CASE name
+            WHEN 'retold.erased' THEN 1 WHEN 'retold.amended' THEN 1
+            WHEN 'retold.deleted' THEN 1 WHEN 'retold.reopened' THEN 1 ELSE 0 END
+    ))
     AND CASE WHEN new.payload IS NULL
         THEN (new.topic, new.revision, new.encoding) = (old.topic, old.revision, old.encoding)
             AND new.payload_checksum = -1
-            AND new.tags IN (old.tags, x'') AND new.metadata IN (old.metadata, x'')
+            AND (new.tags = old.tags OR new.tags = x'')
+            AND (new.metadata = old.metadata OR new.metadata = x'')
         ELSE old.payload IS NOT NULL AND new.metadata = old.metadata
         END
 )
 BEGIN
-    SELECT RAISE(ABORT, 'retold: a recorded event never changes');
+    SELECT RAISE(ROLLBACK, 'retold: a recorded event never changes');
 END;
 CREATE TRIGGER event_is_never_deleted BEFORE DELETE ON event
 BEGIN
@@ -174,7 +182,7 @@ END;
 CREATE TRIGGER event_tag_is_never_deleted BEFORE DELETE ON event_tag
 WHEN NOT EXISTS (SELECT 1 FROM amending WHERE log = old.seq >> 40)
 BEGIN
-    SELECT RAISE(ABORT, 'retold: the tags of a recorded event are never deleted');
+    SELECT RAISE(ROLLBACK, 'retold: the tags of a recorded event are never deleted');
 END;
 
 CREATE TRIGGER log_is_never_replaced BEFORE INSERT ON log
@@ -231,7 +239,7 @@ CREATE TRIGGER tag_is_never_deleted BEFORE DELETE ON tag
 WHEN NOT EXISTS (SELECT 1 FROM amending WHERE log = old.log)
     OR EXISTS (SELECT 1 FROM event_tag WHERE tag = old.key)
 BEGIN
-    SELECT RAISE(ABORT, 'retold: a recorded tag is never deleted');
+    SELECT RAISE(ROLLBACK, 'retold: a recorded tag is never deleted');
 END;
 
 -- A stretch grows while neither its append nor the next one had events; otherwise it never changes.

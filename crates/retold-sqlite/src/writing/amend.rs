@@ -1,4 +1,4 @@
-//! Amendments of recorded events, judged and made in the transaction of the append, before its
+//! Amendments of recorded events: judged, and made in the transaction of the append, before its
 //! events are recorded.
 //!
 //! Each event is read and checked before it is changed, so an amendment never hides damage. What
@@ -14,6 +14,7 @@ use retold_core::recording::{
 };
 use rusqlite::{Connection, params};
 
+use crate::error::{carried, damaged};
 use crate::file::known::Label;
 use crate::file::log::Born;
 use crate::file::names::label_key;
@@ -23,32 +24,6 @@ use crate::reading::event_row::{EventRow, row_at};
 use crate::reading::page::position_of;
 use crate::reading::snapshots;
 use crate::transaction::Transaction;
-
-/// Why an append is not recorded.
-enum Stop {
-    /// The database failed: the transaction must be rolled back.
-    Sqlite(rusqlite::Error),
-    /// The error for the caller.
-    Refused(RecordError),
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<RecordError> for Stop {
-    fn from(error: RecordError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<Corrupt> for Stop {
-    fn from(error: Corrupt) -> Self {
-        Self::Refused(error.into())
-    }
-}
 
 /// What the amendments of an append have changed so far.
 #[derive(Default)]
@@ -61,43 +36,82 @@ struct Amended {
 }
 
 impl Transaction<'_> {
-    /// Makes the amendments of an append. If they are refused, some of them may have been made: the
-    /// caller rolls them back.
-    pub(super) fn amend(
+    /// Finds the first amendment that does not hold in the log before the append, with the earlier
+    /// amendments of the append. Writes nothing.
+    pub(super) fn judge_amendments(
         &mut self,
         born: Born,
-        append: &Append,
-    ) -> rusqlite::Result<Result<(), RecordError>> {
-        let amendments = append.amendments();
-        if amendments.is_empty() {
-            return Ok(Ok(()));
+        amendments: &[Amendment],
+    ) -> rusqlite::Result<Option<RecordError>> {
+        let mut topics = Topics::default();
+        // The only amendments that may change an event that a later one names by its id.
+        let mut of_streams = Vec::new();
+        for (index, amendment) in amendments.iter().enumerate() {
+            let judged = match amendment {
+                Amendment::EraseStream { stream, until, .. } => {
+                    of_streams.push(amendment);
+                    match self.stream(born.key, stream)?.version < until.get() {
+                        true => Err(AmendmentConflict::BeyondStream),
+                        false => Ok(()),
+                    }
+                }
+                _ => match self.named_event(born, amendment, &mut topics)? {
+                    Ok(Some(event)) => judge_by_id(amendment, &of_streams, event),
+                    Ok(None) => Err(AmendmentConflict::Missing),
+                    Err(error) => return Ok(Some(error)),
+                },
+            };
+            if let Err(reason) = judged {
+                let amendment = index;
+                let conflict = Conflict::Amendment { amendment, reason };
+                return Ok(Some(conflict.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the event that an amendment names by its id, if it is in the log.
+    fn named_event(
+        &self,
+        born: Born,
+        amendment: &Amendment,
+        topics: &mut Topics,
+    ) -> rusqlite::Result<Result<Option<StoredEvent>, RecordError>> {
+        let Some(id) = amendment.event() else {
+            return Ok(Err(RecordError::invalid(
+                "an amendment is of a kind that this store does not know",
+            )));
+        };
+        let Some(position) = position_of(self.conn, born.key, id)? else {
+            return Ok(Ok(None));
+        };
+        let row = row_at(self.conn, topics, born, born.key.seq(position.get()));
+        Ok(row.and_then(|row| {
+            check_is_named(&row.event, amendment)?;
+            Ok(Some(row.event))
+        }))
+    }
+
+    /// Makes the amendments of an append, which were judged.
+    ///
+    /// # Errors
+    ///
+    /// Also if an event is damaged; some amendments may then have been made.
+    pub(super) fn amend(&mut self, born: Born, append: &Append) -> rusqlite::Result<()> {
+        if append.amendments().is_empty() {
+            return Ok(());
         }
         let log = born.key.0;
         self.conn
             .prepare_cached("INSERT OR IGNORE INTO amending VALUES (?1)")?
             .execute([log])?;
-        let made = match self.amend_all(born, amendments) {
-            Ok(()) => Ok(()),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Sqlite(error)) => return Err(error),
-        };
-        self.conn
-            .prepare_cached("DELETE FROM amending WHERE log = ?1")?
-            .execute([log])?;
-        Ok(made)
-    }
-
-    fn amend_all(&mut self, born: Born, amendments: &[Amendment]) -> Result<(), Stop> {
         let mut amended = Amended::default();
-        for (index, amendment) in amendments.iter().enumerate() {
-            let conflict = |reason| {
-                let amendment = index;
-                Stop::Refused(Conflict::Amendment { amendment, reason }.into())
-            };
-            for seq in self.named_by(born, amendment, conflict)? {
-                let row = row_at(self.conn, &mut amended.topics, born, seq)?;
-                check_is_named(&row.event, amendment)?;
-                let changed = amendment.amended(&row.event).map_err(conflict)?;
+        for amendment in append.amendments() {
+            for seq in self.named_by(born, amendment)? {
+                let row = row_at(self.conn, &mut amended.topics, born, seq).map_err(carried)?;
+                check_is_named(&row.event, amendment).map_err(corrupt)?;
+                let changed = amendment.amended(&row.event);
+                let changed = changed.map_err(|reason| damaged(reason.to_string()))?;
                 if let Some(changed) = changed {
                     self.change(born, seq, &row, &changed, &mut amended)?;
                 }
@@ -109,16 +123,14 @@ impl Transaction<'_> {
         for tag in &amended.lost_tags {
             self.drop_tag_without_events(born.key, tag)?;
         }
+        self.conn
+            .prepare_cached("DELETE FROM amending WHERE log = ?1")?
+            .execute([log])?;
         Ok(())
     }
 
     /// Returns the places of the events that an amendment names, in the order of the log.
-    fn named_by(
-        &mut self,
-        born: Born,
-        amendment: &Amendment,
-        conflict: impl Fn(AmendmentConflict) -> Stop,
-    ) -> Result<Vec<Seq>, Stop> {
+    fn named_by(&mut self, born: Born, amendment: &Amendment) -> rusqlite::Result<Vec<Seq>> {
         let Amendment::EraseStream {
             stream,
             after,
@@ -126,26 +138,26 @@ impl Transaction<'_> {
             ..
         } = amendment
         else {
-            let event = amendment.event();
-            let event = event.ok_or_else(|| {
-                RecordError::invalid("an amendment is of a kind that this store does not know")
-            })?;
-            let position = position_of(self.conn, born.key, event)?;
-            let position = position.ok_or_else(|| conflict(AmendmentConflict::Missing))?;
-            return Ok(vec![born.key.seq(position.get())]);
+            let position = match amendment.event() {
+                Some(event) => position_of(self.conn, born.key, event)?,
+                None => None,
+            };
+            return Ok(position
+                .map(|position| born.key.seq(position.get()))
+                .into_iter()
+                .collect());
         };
-        let there = self.stream(born.key, stream)?;
-        let key = match there.key {
-            Some(key) if there.version >= until.get() => key,
-            _ => return Err(conflict(AmendmentConflict::BeyondStream)),
-        };
+        let key = self.stream(born.key, stream)?.key;
         let after = Version::number(*after);
-        let seqs = seqs_of_stream(self.conn, key, after, until.get())?;
+        let seqs = match key {
+            Some(key) => seqs_of_stream(self.conn, key, after, until.get())?,
+            None => Vec::new(),
+        };
         if seqs.len() as u64 == until.get() - after {
             return Ok(seqs);
         }
         let what = "the index of streams does not have all of its versions";
-        Err(Corrupt::new(format!("stream {stream:?}"), what).into())
+        Err(corrupt(Corrupt::new(format!("stream {stream:?}"), what)))
     }
 
     /// Writes an event as it is after an amendment.
@@ -159,7 +171,7 @@ impl Transaction<'_> {
         }: &EventRow,
         after: &StoredEvent,
         amended: &mut Amended,
-    ) -> Result<(), Stop> {
+    ) -> rusqlite::Result<()> {
         if before.topic() != after.topic() {
             let topic = self.label_key(born.key, Label::Topic, after.topic())?;
             self.conn
@@ -182,7 +194,7 @@ impl Transaction<'_> {
             checksum.payload.cast_signed(),
             checksum.event.cast_signed(),
         ])?;
-        check_is_one(changed, before)?;
+        check_is_one(changed, before).map_err(corrupt)?;
         self.change_tags(born.key, seq, before, after, amended)?;
         if let Some(stream) = before.stream()
             && !amended.streams.contains(stream)
@@ -200,7 +212,7 @@ impl Transaction<'_> {
         before: &StoredEvent,
         after: &StoredEvent,
         amended: &mut Amended,
-    ) -> Result<(), Stop> {
+    ) -> rusqlite::Result<()> {
         for tag in before.tags().filter(|tag| !after.has_tag(tag)) {
             let deleted = match self.tag_key(log, tag)? {
                 Some(key) => self
@@ -209,7 +221,7 @@ impl Transaction<'_> {
                     .execute([key, seq])?,
                 None => 0,
             };
-            check_is_one(deleted, before)?;
+            check_is_one(deleted, before).map_err(corrupt)?;
             if !amended.lost_tags.contains(tag) {
                 amended.lost_tags.insert(tag.into());
             }
@@ -243,10 +255,13 @@ impl Transaction<'_> {
     }
 }
 
-/// Without the topic, so that SQLite does not write the index of topics.
-const CHANGE: &str = "UPDATE event SET revision = ?2, encoding = ?3, tags = ?4, metadata = ?5,
+/// Without the topic, so that SQLite does not write the index of topics. As for inserted events,
+/// the conflict rule and those of the triggers never undo only one statement: with a journal of
+/// each statement, erasing a stream takes twice as long.
+const CHANGE: &str =
+    "UPDATE OR ROLLBACK event SET revision = ?2, encoding = ?3, tags = ?4, metadata = ?5,
     payload = ?6, payload_checksum = ?7, checksum = ?8 WHERE seq = ?1";
-const CHANGE_TOPIC: &str = "UPDATE event SET topic = ?2 WHERE seq = ?1";
+const CHANGE_TOPIC: &str = "UPDATE OR ROLLBACK event SET topic = ?2 WHERE seq = ?1";
 const DROP_TAG: &str = "DELETE FROM tag WHERE key = ?1
     AND NOT EXISTS (SELECT 1 FROM event_tag WHERE tag = ?1)";
 const SEQS_OF_STREAM: &str = "SELECT seq FROM event INDEXED BY event_stream
@@ -263,6 +278,26 @@ fn seqs_of_stream(
     conn.prepare_cached(SEQS_OF_STREAM)?
         .query_map([stream, after, until], |row| row.get(0))?
         .collect()
+}
+
+/// Judges an amendment of an event that it names by its id, after earlier ones of streams.
+fn judge_by_id(
+    amendment: &Amendment,
+    of_streams: &[&Amendment],
+    mut event: StoredEvent,
+) -> Result<(), AmendmentConflict> {
+    for earlier in of_streams {
+        if check_is_named(&event, earlier).is_ok()
+            && let Some(changed) = earlier.amended(&event)?
+        {
+            event = changed;
+        }
+    }
+    amendment.amended(&event).map(drop)
+}
+
+fn corrupt(error: Corrupt) -> rusqlite::Error {
+    carried(error.into())
 }
 
 /// Checks that an event which an index found for an amendment is one that the amendment names.

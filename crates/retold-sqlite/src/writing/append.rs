@@ -29,17 +29,18 @@ impl Transaction<'_> {
         let key = born.key;
         let answer = match self.judge(born, append)? {
             Verdict::Answer(answer) => answer,
-            Verdict::Record if is_plain(log, inline, append) => {
-                Ok(Appended::Recorded(self.record(log.birth(), append)?))
+            Verdict::Record if inline.are_none_of(&log.name) || append.new_events().is_empty() => {
+                self.amend(born, append)?;
+                Ok(Appended::Recorded(self.record(born, append)?))
             }
-            Verdict::Record => self.record_as_a_whole(log, inline, append)?,
+            Verdict::Record => self.record_with_views(log, inline, append)?,
         };
         Ok((answer, self.known.log_mut(key).append_count))
     }
 
     /// Makes the amendments of an append, records it and runs the inline projections of its log, or
-    /// does nothing if one of these is refused.
-    fn record_as_a_whole(
+    /// does nothing if one of these fails.
+    fn record_with_views(
         &mut self,
         log: &Log,
         inline: &SqliteInlineProjections,
@@ -60,18 +61,11 @@ impl Transaction<'_> {
             self.run("RELEASE retold_append")?;
         }
         self.run("SAVEPOINT retold_append")?;
-        let refusal = match self.amend(born, append)? {
-            Ok(()) => {
-                let positions = self.record(born, append)?;
-                match self.project(born, &projections, positions)? {
-                    None => {
-                        self.run("RELEASE retold_append")?;
-                        return Ok(Ok(Appended::Recorded(positions)));
-                    }
-                    Some(refusal) => refusal,
-                }
-            }
-            Err(refusal) => refusal,
+        self.amend(born, append)?;
+        let positions = self.record(born, append)?;
+        let Some(refusal) = self.project(born, &projections, positions)? else {
+            self.run("RELEASE retold_append")?;
+            return Ok(Ok(Appended::Recorded(positions)));
         };
         self.run("ROLLBACK TO retold_append")?;
         self.run("RELEASE retold_append")?;
@@ -86,9 +80,6 @@ impl Transaction<'_> {
         projections: &[Arc<SqliteView>],
         positions: Positions,
     ) -> rusqlite::Result<Option<RecordError>> {
-        if projections.is_empty() {
-            return Ok(None);
-        }
         let span = Span {
             first: born.key.seq(Position::number(positions.first())),
             last: born.key.seq(Position::number(positions.last())),
@@ -111,10 +102,4 @@ impl Transaction<'_> {
     fn run(&self, sql: &str) -> rusqlite::Result<()> {
         self.conn.prepare_cached(sql)?.execute([]).map(drop)
     }
-}
-
-/// Whether an append cannot be refused any more once it was judged.
-fn is_plain(log: &Log, inline: &SqliteInlineProjections, append: &Append) -> bool {
-    append.amendments().is_empty()
-        && (append.new_events().is_empty() || inline.are_none_of(&log.name))
 }

@@ -1,6 +1,6 @@
 //! Judges an append in the order of the contract's rule 2: processed ranges or an exact repeat,
-//! then ids, then conditions in their order, then deleted streams. Writes nothing. Amendments are
-//! judged as they are made, see [`amend`](super::amend).
+//! then ids, then conditions in their order, then deleted streams, then amendments. Writes
+//! nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +50,9 @@ impl Transaction<'_> {
         }
         if let Some(conflict) = self.judge_streams(log, append)? {
             return Ok(Verdict::Answer(Err(conflict.into())));
+        }
+        if let Some(error) = self.judge_amendments(born, append.amendments())? {
+            return Ok(Verdict::Answer(Err(error)));
         }
         Ok(Verdict::Record)
     }

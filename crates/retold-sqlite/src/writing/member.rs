@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use retold_core::recording::{Append, Appended, RecordError};
+use retold_core::recording::{Amendment, Append, Appended, RecordError};
 
 use crate::error::Refusal;
 use crate::file::log::Log;
@@ -123,8 +123,12 @@ impl AppendMember {
         append: Append,
         slot: Arc<OutcomeSlot<Appended>>,
     ) -> Self {
-        let events = append.new_events().iter();
-        let size = events.map(|event| event.size()).sum();
+        let events = append.new_events().iter().map(|event| event.size());
+        let replaced = append.amendments().iter().map(|amendment| match amendment {
+            Amendment::ReplaceEvent { replacement, .. } => replacement.payload.len(),
+            _ => 0,
+        });
+        let size = events.chain(replaced).sum();
         Self {
             log,
             inline,
