@@ -43,6 +43,9 @@ impl Transaction<'_> {
         born: Born,
         amendments: &[Amendment],
     ) -> rusqlite::Result<Option<RecordError>> {
+        if amendments.is_empty() {
+            return Ok(None);
+        }
         let mut topics = Topics::default();
         // The only amendments that may change an event that a later one names by its id.
         let mut of_streams = Vec::new();
