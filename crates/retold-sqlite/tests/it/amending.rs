@@ -339,6 +339,28 @@ async fn a_damaged_event_is_not_amended() {
     }
 }
 
+/// A snapshot of a state before an amendment may contain what was erased.
+#[tokio::test]
+async fn verifying_finds_a_snapshot_that_outlived_an_amendment() {
+    let place = Place::new();
+    let store = place.open();
+    let dogs = log(&store, "dogs").await;
+    fill(&*dogs).await;
+    let other = Connection::open(place.path()).unwrap();
+    other
+        .execute_batch("CREATE TABLE kept AS SELECT * FROM snapshot")
+        .unwrap();
+    let append = Append::of([record(100, STREAM)]).amendment(erase(1));
+    dogs.append(append).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+    other
+        .execute_batch("INSERT INTO snapshot SELECT * FROM kept")
+        .unwrap();
+    let found = store.verify().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].what().contains("last amendment"), "{found:?}");
+}
+
 #[tokio::test]
 async fn a_store_for_reading_does_not_amend() {
     let place = Place::new();
