@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use retold_core::recording::{
-    Append, Appended, Condition, Conflict, EventId, LogId, LogRead, NewEvent, PageEnd, Position,
-    Query, QueryItem, RecordError, Recorder, Store,
+    AMENDED_TOPIC, Amendment, Append, Appended, Condition, Conflict, ErasedParts, EventId, LogId,
+    LogRead, NewEvent, PageEnd, Position, Query, QueryItem, RecordError, Recorder, Replacement,
+    Store, verify_log,
 };
 use retold_postgres::PostgresStore;
 use uuid::Uuid;
@@ -182,6 +183,69 @@ fn frequent_tags_and_topics_are_intersected() {
         assert!(made > 0, "nothing was checked by bits");
         let found = store.verify().await.unwrap();
         assert!(found.is_empty(), "{found:?}");
+    });
+}
+
+/// Goal: an intersection of frequent tags and topics finds amended events by what they have now, in
+/// reads and in conditions, with the bits of before and with new ones. Method: an event in each
+/// block gets the missing tag and topic, and loses all tags again.
+#[test]
+fn amended_events_are_intersected_as_they_are() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let birth = LogId::new(Uuid::from_u128(1));
+        let log = store.open("many", birth).await.unwrap();
+        fill(&*log).await;
+        let query = Query::item(QueryItem::new().tag("low").tag("high").topic("Other"));
+        let check = async |expected: Option<u64>| {
+            for read in [
+                LogRead::of(query.clone()),
+                LogRead::of(query.clone()).backward(),
+            ] {
+                let page = log.read_log(read).await.unwrap();
+                let found: Vec<_> = page.events.iter().map(|it| it.position().get()).collect();
+                assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+            }
+            let id = EventId::new(Uuid::now_v7());
+            let append = Append::of([NewEvent::new(id, "Judged", "{}")]);
+            let none = Condition::none_match(query.clone());
+            match (log.append(append.condition(none)).await, expected) {
+                (Ok(_), None) => {}
+                (Err(RecordError::Conflict(Conflict::Query { found, .. })), Some(position)) => {
+                    assert_eq!(found.position.get(), position);
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(store.verify().await.unwrap(), []);
+        };
+        check(None).await;
+        for position in [33_000, 24_000, 8_193, 8_192, 1] {
+            let event = EventId::new(Uuid::from_u128(position.into()));
+            let stored = log.event(event).await.unwrap().unwrap();
+            let mut replacement = Replacement::of(&stored, "{}").unwrap();
+            replacement.topic = "Other".into();
+            replacement.tags.extend(["low".into(), "high".into()]);
+            let replace = Amendment::ReplaceEvent {
+                event,
+                stream: None,
+                replacement,
+            };
+            let erase = Amendment::EraseEvent {
+                event,
+                stream: None,
+                parts: ErasedParts::ALL,
+            };
+            for (amendment, expected) in [(replace, Some(position)), (erase, None)] {
+                let record = EventId::new(Uuid::now_v7());
+                let record = NewEvent::new(record, AMENDED_TOPIC, "{}");
+                let append = Append::of([record]).amendment(amendment);
+                log.append(append).await.unwrap();
+                check(expected).await;
+            }
+        }
+        let report = verify_log(&*log, &mut |_| {}).await.unwrap();
+        assert!(report.is_sound(), "{report:?}");
     });
 }
 
