@@ -6,10 +6,13 @@
 use std::sync::Arc;
 
 use retold_core::recording::limits::FINDINGS_MAX;
-use retold_core::recording::{Corrupt, RecordError};
+use retold_core::recording::{
+    AMENDED_TOPIC, Corrupt, DELETED_TOPIC, ERASED_TOPIC, REOPENED_TOPIC, RecordError,
+};
 use tokio_postgres::{Error, Row};
 
 use crate::error::of_statement;
+use crate::server::connection::Parameters;
 use crate::server::pool::Pool;
 
 const WHAT: &str = "verifying the schema of the store";
@@ -59,15 +62,23 @@ const BLOCKS: &str = "SELECT p.log, p.kind, p.name, p.block,
         ORDER BY a.log, a.kind, a.name, a.block LIMIT 64) p
     ORDER BY p.log, p.kind, p.name, p.block";
 
-/// Streams whose last event that records an amendment is not the one in the table of them.
-const RECORDS: &str = "SELECT coalesce(r.log, t.log), coalesce(r.stream, t.stream) FROM (
-        SELECT DISTINCT ON (e.log, e.stream) e.log, e.stream, e.version, e.topic
-        FROM \"retold\".event e WHERE e.stream IS NOT NULL AND e.topic IN
-            ('retold.amended', 'retold.deleted', 'retold.erased', 'retold.reopened')
-        ORDER BY e.log, e.stream, e.version DESC
-    ) r FULL JOIN \"retold\".stream_record t ON t.log = r.log AND t.stream = r.stream
-    WHERE (r.version, r.topic) IS DISTINCT FROM (t.version, t.topic)
-    ORDER BY 1, 2 LIMIT 1000";
+/// A page of the table of streams with a record of an amendment: whether each row names one.
+const STREAM_RECORDS: &str = "SELECT p.log, p.stream, EXISTS (
+        SELECT FROM (SELECT e.topic FROM \"retold\".event e WHERE e.log = p.log
+            AND e.stream = p.stream AND e.version BETWEEN p.version AND p.version
+            ORDER BY e.version LIMIT 1) x WHERE x.topic = p.topic
+    ) FROM (SELECT * FROM \"retold\".stream_record r WHERE (r.log, r.stream) > ($1, $2)
+        ORDER BY r.log, r.stream LIMIT 1000) p ORDER BY p.log, p.stream";
+
+/// A page of the events with a topic of such records: whether the table names it or a later one.
+const RECORDS: &str = "SELECT p.log, p.stream, p.stream IS NULL OR EXISTS (
+        SELECT FROM (SELECT r.version FROM \"retold\".stream_record r WHERE r.log = p.log
+            AND r.stream = p.stream ORDER BY r.stream LIMIT 1) x WHERE x.version >= p.version
+    ), p.position FROM (
+        SELECT e.log, e.stream, e.version, e.position FROM \"retold\".event e
+        WHERE e.topic = $1 AND (e.log, e.position + 0) > ($2, $3)
+        ORDER BY e.log, e.position + 0 LIMIT 1000
+    ) p ORDER BY p.log, p.position";
 
 /// Checks the schema. Returns the problems found, at most [`FINDINGS_MAX`].
 ///
@@ -79,6 +90,7 @@ pub(crate) async fn verify(pool: &Arc<Pool>) -> Result<Vec<Corrupt>, RecordError
     for check in [
         logs_of_rows(pool, &mut found).await,
         counts(pool, &mut found).await,
+        stream_records(pool, &mut found).await,
         records(pool, &mut found).await,
         blocks(pool, &mut found).await,
     ] {
@@ -137,17 +149,58 @@ fn differing_counts(row: &Row) -> Result<Corrupt, Error> {
     Ok(Corrupt::new(format!("the log {name:?}"), what))
 }
 
-async fn records(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
-    for row in pool.take().await?.rows(WHAT, RECORDS, &[]).await? {
-        let place = format!(
-            "the stream {:?} of the log with the key {} in the table stream_record",
-            row.try_get::<_, &str>(1).map_err(failed)?,
-            row.try_get::<_, i32>(0).map_err(failed)?,
-        );
-        let what = "it is not the last event of the stream that records an amendment";
-        found.push(Corrupt::new(place, what));
+async fn stream_records(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
+    let (mut log, mut stream) = (i32::MIN, String::new());
+    while found.len() < FINDINGS_MAX {
+        let mut connection = pool.take().await?;
+        let parameters: Parameters<'_> = &[&log, &stream];
+        let page = connection.rows(WHAT, STREAM_RECORDS, parameters);
+        let page = page.await?;
+        for row in &page {
+            found.extend(differing_record(row).map_err(failed)?);
+        }
+        let Some(last) = page.last() else {
+            break;
+        };
+        log = last.try_get(0).map_err(failed)?;
+        stream = last.try_get(1).map_err(failed)?;
     }
     Ok(())
+}
+
+async fn records(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
+    for topic in [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC] {
+        let (mut log, mut position) = (i32::MIN, 0_i64);
+        while found.len() < FINDINGS_MAX {
+            let mut connection = pool.take().await?;
+            let parameters: Parameters<'_> = &[&topic, &log, &position];
+            let page = connection.rows(WHAT, RECORDS, parameters);
+            let page = page.await?;
+            for row in &page {
+                found.extend(differing_record(row).map_err(failed)?);
+            }
+            let Some(last) = page.last() else {
+                break;
+            };
+            log = last.try_get(0).map_err(failed)?;
+            position = last.try_get(3).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn differing_record(row: &Row) -> Result<Option<Corrupt>, Error> {
+    let is_right: bool = row.try_get(2)?;
+    if is_right {
+        return Ok(None);
+    }
+    let place = format!(
+        "the stream {:?} of the log with the key {} in the table stream_record",
+        row.try_get::<_, Option<&str>>(1)?.unwrap_or_default(),
+        row.try_get::<_, i32>(0)?,
+    );
+    let what = "it does not have the last event of the stream that records an amendment";
+    Ok(Some(Corrupt::new(place, what)))
 }
 
 async fn blocks(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
