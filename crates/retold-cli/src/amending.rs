@@ -1,5 +1,5 @@
-//! `retold delete`, `reopen`, `erase` and `amend`: change recorded events, each time with an event
-//! that records who did it and why.
+//! `retold delete`, `reopen`, `erase`, `amend` and `forget`: change recorded events, each time with
+//! an event that records who did it and why.
 //!
 //! Each command first looks, with the store opened for reading only, and shows what it would do.
 //! After a confirmation it opens the store for writing and acts through [`Amender`]; at the end it
@@ -8,6 +8,7 @@
 pub(crate) mod amend;
 pub(crate) mod delete;
 pub(crate) mod erase;
+pub(crate) mod forget;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;

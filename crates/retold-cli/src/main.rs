@@ -19,6 +19,7 @@ mod table;
 
 mod built_in;
 mod event_record;
+mod keys;
 mod opening;
 mod state;
 
@@ -61,6 +62,7 @@ Examples:
   retold system status sqlite:flights.db --watch
   retold verify sqlite:flights.db --retell
   retold delete sqlite:shop.db orders Order/17 --reason \"request 4711\" --dry-run
+  retold forget sqlite:shop.db customer:17 --key-file keys --reason \"request 4711\"
   retold schema postgres | psql -v ON_ERROR_STOP=1 flights
 
 Exit codes:
@@ -74,6 +76,9 @@ Exit codes:
 struct CommandLine {
     #[command(flatten)]
     format: Format,
+
+    #[command(flatten)]
+    keys: keys::KeyArguments,
 
     #[command(subcommand)]
     command: Command,
@@ -92,6 +97,7 @@ enum Command {
     Reopen(amending::delete::ReopenArguments),
     Erase(amending::erase::EraseArguments),
     Amend(amending::amend::AmendArguments),
+    Forget(amending::forget::ForgetArguments),
     Verify(verify::VerifyArguments),
     System(system::SystemArguments),
     Schema(schema::SchemaArguments),
@@ -122,6 +128,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(command_line: CommandLine) -> Result<CommandVerdict, CommandFailure> {
+    command_line.keys.load()?;
     let mut output = Output::to_stdout(&command_line.format);
     let verdict = match command_line.command {
         Command::Demo(arguments) => {
@@ -140,6 +147,7 @@ async fn run(command_line: CommandLine) -> Result<CommandVerdict, CommandFailure
         Command::Reopen(arguments) => amending::delete::reopen(arguments, &mut output).await,
         Command::Erase(arguments) => amending::erase::run(arguments, &mut output).await,
         Command::Amend(arguments) => amending::amend::run(arguments, &mut output).await,
+        Command::Forget(arguments) => amending::forget::run(arguments, &mut output).await,
         Command::Schema(arguments) => schema::run(&arguments, &mut output),
         Command::System(arguments) => system::run(arguments, &mut output).await,
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,

@@ -12,6 +12,7 @@ use retold::store_url::StoreUrl;
 use retold::system::FollowerOperator;
 
 use crate::failure::CommandFailure;
+use crate::keys;
 use crate::output::note;
 
 /// How long opening a store may take before a note says so.
@@ -20,8 +21,15 @@ const QUIET_WAIT: Duration = Duration::from_secs(2);
 /// Maximum number of names that an error lists.
 const NAMES_MAX: usize = 20;
 
-/// Opens the store at this URL for reading only. Creates no file.
+/// Opens the store at this URL for reading only. Creates no file. Logs that are compressed or
+/// encrypted are read, the latter with the keys of the command line.
 pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, CommandFailure> {
+    let store = raw(url).await?;
+    Ok(keys::protection(&store).store(store))
+}
+
+/// Opens the store at this URL for reading only, as it is stored.
+pub(crate) async fn raw(url: &str) -> Result<Arc<dyn Store>, CommandFailure> {
     let parsed: StoreUrl = url
         .parse()
         .map_err(|error: Invalid| CommandFailure::Usage(error.reason().to_owned()))?;
@@ -43,8 +51,18 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, CommandFailure> {
     Ok(retold::open_store_read_only(url).await?)
 }
 
-/// Opens the store at this URL for writing. Writes a note if it has to wait.
+/// Opens the store at this URL for writing, with the keys of the command line if there are any.
+/// Writes a note if it has to wait.
 pub(crate) async fn writable(url: &str) -> Result<Arc<dyn Store>, RecordError> {
+    let store = writable_raw(url).await?;
+    match keys::are_given() {
+        true => Ok(keys::protection(&store).store(store)),
+        false => Ok(store),
+    }
+}
+
+/// Opens the store at this URL for writing, as it is stored.
+pub(crate) async fn writable_raw(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     let mut opening = pin!(retold::open_store(url));
     tokio::select! {
         biased;

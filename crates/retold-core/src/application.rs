@@ -37,6 +37,8 @@ mod stamp;
 
 mod aggregates;
 mod amending;
+#[cfg(feature = "protection")]
+mod forgetting;
 mod log_check;
 mod model;
 mod snapshots;

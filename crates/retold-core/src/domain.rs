@@ -8,9 +8,12 @@ pub mod content;
 mod finite;
 mod id_source;
 
+mod subject;
 mod upcast;
 
 mod event;
+
+mod subject_forgotten;
 
 mod aggregate;
 mod decision;
@@ -30,6 +33,8 @@ pub use self::id::Id;
 pub use self::id_source::{IdSource, SequentialIds, UuidV7Source};
 #[doc(hidden)]
 pub use self::past_types::{erased_past_as, past_types, read_past_as};
+pub use self::subject::{SubjectExtent, SubjectPart};
+pub use self::subject_forgotten::{SUBJECT_FORGOTTEN_TOPIC, SubjectForgotten};
 pub(crate) use self::upcast::StoredEnvelope;
 pub use self::upcast::{
     Decoded, DecodedEvents, EventShape, PastEvent, SplitInto, Upcast, Upcasted,

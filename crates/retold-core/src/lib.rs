@@ -11,6 +11,9 @@ pub mod domain;
 
 pub mod recording;
 
+#[cfg(feature = "protection")]
+pub mod protection;
+
 pub mod mapping;
 
 pub mod application;

@@ -26,7 +26,7 @@ mod event_reader;
 pub use self::any_event::{Addressed, AnyEvent};
 pub use self::codec::{CODEC_NAME_SIZE_MAX, Codec, ProgramCodec};
 pub use self::codec_error::CodecError;
-pub use self::custom_codec::{ContentReader, CustomCodec};
+pub use self::custom_codec::{ContentReader, CustomCodec, ReadContent};
 pub use self::error::{MappingError, StoredEventPlace, UpcastError};
 pub(crate) use self::event_reader::EventReader;
 pub(crate) use self::json_difference::{Arrays, canonical_json, check_round_trip, json_difference};

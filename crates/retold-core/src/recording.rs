@@ -7,6 +7,7 @@
 
 mod fault;
 mod identity;
+mod seal_fault;
 
 pub mod limits;
 
@@ -70,7 +71,10 @@ pub use self::recorder::{
     BoxFuture, Direction, Head, LogRead, Page, PageEnd, RangeRead, Recorder, StreamEntry,
     StreamRead,
 };
+pub use self::seal_fault::SealFault;
 pub use self::snapshot::StoredSnapshot;
 pub use self::store::{Lease, LogEntry, Purged, Store, ViewEntry, check_lease};
+#[cfg(feature = "protection")]
+pub(crate) use self::stored_event::SEALED;
 pub use self::stored_event::{AppendPlace, StoredEvent, StoredEventParts, pack_tags};
 pub use self::verify::{VerifyProgress, VerifyReport, VerifyStage, verify_log};

@@ -3,7 +3,9 @@
 
 mod attributes;
 mod reading;
+mod rename;
 mod serde_attributes;
+mod subject;
 mod tag;
 
 mod enumeration;
@@ -56,6 +58,7 @@ pub(crate) fn expand_error(input: &DeriveInput, error: &Error) -> TokenStream {
         types: quote!(&[]),
         type_index: quote!(0),
         tags: None,
+        subjects: None,
         serialize: quote!(::core::unreachable!()),
         deserialize: quote!(::core::unreachable!()),
         past: TokenStream::new(),
@@ -93,6 +96,8 @@ struct Implementation<'i> {
     type_index: TokenStream,
     /// The body of `tags`, if it has any.
     tags: Option<TokenStream>,
+    /// The body of `subjects`, if it has any.
+    subjects: Option<TokenStream>,
     serialize: TokenStream,
     deserialize: TokenStream,
     /// The methods that read events of other shapes, and erased ones.
@@ -107,6 +112,7 @@ impl Implementation<'_> {
             types,
             type_index,
             tags,
+            subjects,
             serialize,
             deserialize,
             past,
@@ -125,6 +131,13 @@ impl Implementation<'_> {
                 }
             }
         });
+        let subjects = subjects.map(|body| {
+            quote! {
+                fn subjects(&self) -> ::std::vec::Vec<#krate::domain::SubjectPart> {
+                    #body
+                }
+            }
+        });
         quote! {
             #[automatically_derived]
             #allow
@@ -136,6 +149,8 @@ impl Implementation<'_> {
                 }
 
                 #tags
+
+                #subjects
 
                 fn serialize_payload<__S: #krate::serde::Serializer>(
                     &self,

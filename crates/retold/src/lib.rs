@@ -26,13 +26,18 @@
     feature = "postgres",
     doc = "| keep logs and views in PostgreSQL | [`postgres`] |"
 )]
+#![cfg_attr(
+    feature = "protection",
+    doc = "| compress and encrypt logs, and forget a person's data | [`protection`] |"
+)]
 //! | handle errors, write queries and conditions, or implement a store | [`recording`] |
 //! | control how events become stored bytes: codecs and topics | [`mapping`] |
 //! | repeat the recorded decisions of a system, and compare the results | [`retelling`] |
 //! | test a system under faults, with the order of calls chosen by a seed | [`simulation`] |
 //!
-//! Features: `sqlite` and `runner` (both by default), `postgres`, and `conformance`, the test suite
-//! for authors of stores. A program that derives `Serialize` also depends on `serde`, and an
+//! Features: `sqlite` and `runner` (both by default), `postgres`, `protection` (compression and
+//! encryption), `msgpack` (the codec MessagePack), and `conformance`, the test suite for authors of
+//! stores. A program that derives `Serialize` also depends on `serde`, and an
 //! asynchronous program on a runtime such as `tokio`.
 //!
 //! # A first program
@@ -95,6 +100,8 @@
 #[cfg(feature = "conformance")]
 pub use retold_conformance as conformance;
 pub use retold_core::application::{Error, Result};
+#[cfg(feature = "protection")]
+pub use retold_core::protection;
 pub use retold_core::{
     application, domain, mapping, projection, recording, retelling, simulation, testing,
 };
@@ -151,6 +158,8 @@ mod guide {
         ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
         ChangingEvents: "docs/guide/src/changing_events.md",
         DeletingAndAmending: "docs/guide/src/deleting_and_amending.md",
+        #[cfg(feature = "protection")]
+        ProtectingData: "docs/guide/src/protecting_data.md",
         Testing: "docs/guide/src/testing.md",
         #[cfg(feature = "sqlite")]
         ASystem: "docs/guide/src/a_system.md",

@@ -15,6 +15,8 @@ use super::topic_watch::check_topics;
 use super::turns::Turns;
 use crate::domain::{Aggregate, Clock, Event, IdSource, SystemClock, UuidV7Source};
 use crate::mapping::{Codec, EventReader, Mapper, RegistryError, TopicRegistry};
+#[cfg(feature = "protection")]
+use crate::protection::Protection;
 use crate::recording::{LogId, Recorder, Store};
 
 /// Opens an [`Application`]. Needs a [`store`](Self::store) or a [`recorder`](Self::recorder);
@@ -49,6 +51,8 @@ pub struct ApplicationBuilder {
     cache_size: usize,
     retries: u32,
     mapper: Mapper,
+    #[cfg(feature = "protection")]
+    protection: Option<Protection>,
     registry: Arc<TopicRegistry>,
     declared: DeclaredTypes,
     /// Whether all types could be registered; the first error if not.
@@ -73,6 +77,8 @@ impl Application {
             cache_size: CACHE_SIZE_DEFAULT,
             retries: RETRIES_DEFAULT,
             mapper: Mapper::default(),
+            #[cfg(feature = "protection")]
+            protection: None,
             registry: Arc::default(),
             declared: DeclaredTypes::default(),
             registered: Ok(()),
@@ -94,6 +100,8 @@ impl Application {
             cache_size: self.core.cache.size(),
             retries: self.core.retries,
             mapper: self.core.mapper.clone(),
+            #[cfg(feature = "protection")]
+            protection: self.core.protection.clone(),
             registry: Arc::clone(&self.core.registry),
             declared: DeclaredTypes::clone(&self.core.declared),
             registered: Ok(()),
@@ -156,6 +164,14 @@ impl ApplicationBuilder {
     /// built-in codec wrote can be read.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.mapper = self.mapper.writing(codec);
+        self
+    }
+
+    /// Compresses and encrypts what is recorded in the log.
+    #[cfg(feature = "protection")]
+    pub fn protection(mut self, protection: Protection) -> Self {
+        self.mapper = self.mapper.protection(protection.clone());
+        self.protection = Some(protection);
         self
     }
 
@@ -244,6 +260,18 @@ impl ApplicationBuilder {
                 )));
             }
         };
+        #[cfg(feature = "protection")]
+        let recorder = match &self.protection {
+            Some(protection) => protection.recorder(recorder),
+            None => recorder,
+        };
+        #[cfg(feature = "protection")]
+        let forgets = self
+            .protection
+            .as_ref()
+            .map_or_else(Arc::default, Protection::forgets);
+        #[cfg(not(feature = "protection"))]
+        let forgets = Arc::default();
         if self.registry.is_declared() {
             check_topics(&*recorder, &self.registry).await?;
         }
@@ -253,12 +281,14 @@ impl ApplicationBuilder {
                 clock: self.clock,
                 ids: self.ids,
                 retries: self.retries,
-                cache: Arc::new(Cache::new(self.cache_size)),
+                cache: Arc::new(Cache::counting(self.cache_size, forgets)),
                 own: None,
                 lanes: Lanes::default(),
                 turns: Turns::default(),
                 bus: Bus::default(),
                 mapper: self.mapper,
+                #[cfg(feature = "protection")]
+                protection: self.protection,
                 registry: self.registry,
                 reports: Reports::default(),
                 topics: Arc::default(),

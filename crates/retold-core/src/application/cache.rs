@@ -6,7 +6,7 @@
 //! after the checkpoint of its last event detects that, and the state is folded from the log again.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::Cache as QuickCache;
@@ -26,6 +26,8 @@ pub(crate) struct Folded<A> {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Whether the stream is deleted; the last event is then the one that deleted it.
     pub(crate) is_deleted: bool,
+    /// How many subjects had been forgotten, as far as the process knew, when the fold began.
+    pub(crate) forgets: u64,
 }
 
 impl<A> Clone for Folded<A> {
@@ -35,6 +37,7 @@ impl<A> Clone for Folded<A> {
             version: self.version,
             checkpoint: self.checkpoint,
             is_deleted: self.is_deleted,
+            forgets: self.forgets,
         }
     }
 }
@@ -46,6 +49,7 @@ impl<A: Default> Default for Folded<A> {
             version: None,
             checkpoint: None,
             is_deleted: false,
+            forgets: 0,
         }
     }
 }
@@ -122,6 +126,8 @@ pub(super) fn next(version: Option<Version>) -> Version {
 /// States by stream name. Bounded; allocates nothing until it is used.
 pub(super) struct Cache {
     size: usize,
+    /// Counts the subjects that were forgotten: a state that was folded before may have their data.
+    forgets: Arc<AtomicU64>,
     slots: OnceLock<QuickCache<Arc<str>, Arc<dyn AnySlot>>>,
 }
 
@@ -155,7 +161,8 @@ impl<A: Aggregate> AnySlot for CacheSlot<A> {
 impl<A> CacheSlot<A> {
     /// Replaces the cached state if this one is newer. The caller holds the lock.
     fn renew(&self, kept: &mut Option<Folded<A>>, folded: &Folded<A>) {
-        if kept.as_ref().is_none_or(|it| it.version < folded.version) {
+        let is_newer = |it: &Folded<A>| it.version < folded.version || it.forgets < folded.forgets;
+        if kept.as_ref().is_none_or(is_newer) {
             *kept = Some(folded.clone());
             self.is_outdated.store(false, Ordering::Relaxed);
         }
@@ -163,12 +170,24 @@ impl<A> CacheSlot<A> {
 }
 
 impl Cache {
-    /// Creates a cache of about this many states.
-    pub(super) fn new(size: usize) -> Self {
+    /// Creates a cache of about this many states, which returns no state that was folded before the
+    /// number of forgotten subjects changed.
+    pub(super) fn counting(size: usize, forgets: Arc<AtomicU64>) -> Self {
         Self {
             size,
+            forgets,
             slots: OnceLock::new(),
         }
+    }
+
+    /// How many subjects have been forgotten, as far as the process knows.
+    pub(super) fn forgets(&self) -> u64 {
+        self.forgets.load(Ordering::Acquire)
+    }
+
+    /// The count of forgotten subjects, for another cache.
+    pub(super) fn shared_forgets(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.forgets)
     }
 
     /// The approximate number of states that it keeps.
@@ -198,12 +217,18 @@ impl Cache {
 
     /// As [`get`](Self::get), but not counted as a use.
     pub(super) fn peek<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
-        self.slot::<A>(stream).and_then(|slot| lock(&slot).clone())
+        let slot = self.slot::<A>(stream)?;
+        let mut kept = lock(&slot);
+        let forgets = self.forgets();
+        if kept.as_ref().is_some_and(|it| it.forgets != forgets) {
+            *kept = None;
+        }
+        kept.clone()
     }
 
     /// Caches a state, unless a newer one is cached.
     pub(super) fn put<A: Aggregate>(&self, stream: &Arc<str>, folded: &Folded<A>) {
-        if self.size == 0 || folded.version.is_none() {
+        if self.size == 0 || folded.version.is_none() || folded.forgets != self.forgets() {
             return;
         }
         match self.slot::<A>(stream) {
@@ -223,6 +248,9 @@ impl Cache {
         events: impl IntoIterator<Item = &'e A::Event>,
         last: Option<Checkpoint>,
     ) -> Folded<A> {
+        if base.version.is_none() {
+            base.forgets = self.forgets();
+        }
         let slot = self.slot::<A>(stream);
         let taken = slot.as_ref().and_then(|slot| {
             let mut kept = lock(slot);

@@ -226,7 +226,9 @@ where
     }
 
     async fn read(&mut self, need: Need) -> Result<bool> {
-        let known = self.folded.take();
+        self.application.see_forgotten().await?;
+        let forgets = self.application.core.cache.forgets();
+        let known = self.folded.take().filter(|it| it.forgets == forgets);
         if need <= Need::Newer
             && let Some(cached) = self.cached(known.as_ref())
             && self.seen.is_none_or(|seen| cached.version >= seen)

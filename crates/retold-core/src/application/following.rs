@@ -23,6 +23,7 @@ impl Application {
         &self,
         stream: &Arc<str>,
     ) -> Result<Folded<A>> {
+        self.see_forgotten().await?;
         match self.core.cache.get_if_current(stream) {
             Some(folded) => Ok(folded),
             None => self.newest_state(stream).await,
@@ -54,7 +55,8 @@ impl Application {
     /// Returns the same application, with its types and its clock, over a log as it was, with its
     /// own cache and read-only.
     pub(crate) fn over(&self, past: Arc<dyn Recorder>, cache_size: usize) -> Self {
-        self.reading(past, Cache::new(cache_size), None)
+        let forgets = self.core.cache.shared_forgets();
+        self.reading(past, Cache::counting(cache_size, forgets), None)
     }
 
     /// Returns the same application over its log as it was, followed by events that are not
@@ -65,7 +67,8 @@ impl Application {
             Arc::clone(&self.core.cache),
             Arc::clone(&past) as Arc<dyn Past>,
         );
-        self.reading(past, Cache::new(0), Some(own))
+        let forgets = self.core.cache.shared_forgets();
+        self.reading(past, Cache::counting(0, forgets), Some(own))
     }
 
     fn reading(&self, recorder: Arc<dyn Recorder>, cache: Cache, own: Option<Own>) -> Self {
@@ -81,6 +84,8 @@ impl Application {
                 turns: Turns::default(),
                 bus: Bus::default(),
                 mapper: self.core.mapper.clone(),
+                #[cfg(feature = "protection")]
+                protection: self.core.protection.clone(),
                 registry: Arc::clone(&self.core.registry),
                 reports: Reports::default(),
                 topics: Arc::clone(&self.core.topics),

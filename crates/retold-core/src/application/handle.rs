@@ -22,8 +22,10 @@ use super::selection::TypedWatches;
 use super::telemetry;
 use super::topic_watch::TopicWatch;
 use super::turns::Turns;
-use crate::domain::{Clock, IdSource, Timestamp};
+use crate::domain::{Clock, IdSource, SUBJECT_FORGOTTEN_TOPIC, Timestamp};
 use crate::mapping::{EventReader, Mapper, TopicRegistry};
+#[cfg(feature = "protection")]
+use crate::protection::Protection;
 use crate::recording::{
     AMENDED_TOPIC, AmendmentConflict, Append, Appended, BoxFuture, Checkpoint, Conflict,
     DELETED_TOPIC, ERASED_TOPIC, EventId, ExpectedVersion, Failure, Head, LogId, LogRead, Metadata,
@@ -54,6 +56,9 @@ pub(super) struct Core {
     pub(super) turns: Turns,
     pub(super) bus: Bus,
     pub(super) mapper: Mapper,
+    /// How the recorder protects the log; `None` also if the store was protected before.
+    #[cfg(feature = "protection")]
+    pub(super) protection: Option<Protection>,
     pub(super) registry: Arc<TopicRegistry>,
     pub(super) reports: Reports,
     /// What is known about the log's topics.
@@ -146,8 +151,8 @@ impl Application {
         Ok((page?, query))
     }
 
-    /// Returns whether events were amended after one checkpoint, up to another. Costs a read only
-    /// if events of the log were ever amended.
+    /// Returns whether events were amended, or a subject was forgotten, after one checkpoint, up to
+    /// another. Costs a read only if events of the log were ever amended.
     pub(super) async fn is_amended_between(
         &self,
         after: Checkpoint,
@@ -160,13 +165,28 @@ impl Application {
         if !has_amendments || until.is_none_or(|until| until.position <= after.position) {
             return Ok(false);
         }
-        let amended = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC];
+        let amended = [
+            ERASED_TOPIC,
+            AMENDED_TOPIC,
+            DELETED_TOPIC,
+            SUBJECT_FORGOTTEN_TOPIC,
+        ];
         let records = amended.into_iter().fold(QueryItem::new(), QueryItem::topic);
         let read = LogRead::of(Query::item(records))
             .after(after.position)
             .until(until.map(|until| until.position))
             .limit(1);
         Ok(!self.core.recorder.read_log(read).await?.events.is_empty())
+    }
+
+    /// Reads which subjects were forgotten, in any process, so that no cached state has their data.
+    /// Does nothing for an application without subjects.
+    pub(super) async fn see_forgotten(&self) -> Result<()> {
+        #[cfg(feature = "protection")]
+        if let Some(subjects) = self.core.protection.as_ref().and_then(Protection::subjects) {
+            subjects.refresh().await?;
+        }
+        Ok(())
     }
 
     /// Returns the id of the log; `None` if the log does not exist yet, which is possible only for

@@ -162,6 +162,8 @@ impl StreamPlace {
             version: self.version,
             checkpoint: self.checkpoint,
             is_deleted: false,
+            // Not known, so a cache does not keep it if a subject was ever forgotten.
+            forgets: 0,
         }
     }
 }
@@ -183,6 +185,7 @@ impl<A: Aggregate> Model for Id<A> {
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
             let stream: Arc<str> = self.stream().into();
+            application.see_forgotten().await?;
             let cached = match reach {
                 Reach::Cached => application.core.cache.get(&stream),
                 Reach::Newest | Reach::UpTo(_) => None,

@@ -153,7 +153,9 @@ impl Application {
         stream: &Arc<str>,
         known: Option<Folded<A>>,
     ) -> Result<(Folded<A>, Option<Checkpoint>)> {
-        match known {
+        self.see_forgotten().await?;
+        let forgets = self.core.cache.forgets();
+        match known.filter(|it| it.forgets == forgets) {
             Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
                 Ok(head) => Ok((folded, head)),
                 Err(error @ Error::Diverged { .. }) => {
@@ -196,6 +198,7 @@ impl Application {
         version: Version,
     ) -> Result<Folded<A>> {
         self.register::<A>()?;
+        self.see_forgotten().await?;
         let cached = self.core.cache.get::<A>(stream);
         let until = Some(version);
         if let Some(mut folded) = cached.filter(|it| it.version <= until) {
@@ -214,6 +217,20 @@ impl Application {
     /// Returns the start of a fold: a snapshot that matches the program and the stream, or nothing.
     /// A snapshot is only an optimization, so a bad one never fails a load.
     async fn begin<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        until: Option<Version>,
+    ) -> Result<Folded<A>> {
+        self.see_forgotten().await?;
+        // Before anything is read, so that data of a subject that is forgotten meanwhile does not
+        // stay in the cache.
+        let forgets = self.core.cache.forgets();
+        let mut folded = self.begin_with(stream, until).await?;
+        folded.forgets = forgets;
+        Ok(folded)
+    }
+
+    async fn begin_with<A: Aggregate>(
         &self,
         stream: &Arc<str>,
         until: Option<Version>,
@@ -334,7 +351,9 @@ impl Application {
                 if is_amended && !is_from_the_first && stored.version() > amended {
                     // Earlier events may have been read before they were amended.
                     amended = stored.version();
+                    let forgets = folded.forgets;
                     *folded = Folded::default();
+                    folded.forgets = forgets;
                     erased = None;
                     continue 'pages;
                 }
@@ -430,6 +449,7 @@ pub(super) fn folded_of<A: Aggregate>(
         version: Some(snapshot.version),
         checkpoint: None,
         is_deleted: false,
+        forgets: 0,
     })
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::Result;
+use crate::domain::SUBJECT_FORGOTTEN_TOPIC;
 use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::limits::{PAGE_NAMES_MAX, QUERY_NAMES_MAX};
 use crate::recording::{
@@ -28,7 +29,7 @@ pub(crate) struct TopicWatch {
     /// How many names the registry knew at that time.
     names: usize,
     unknown: BTreeSet<Arc<str>>,
-    /// Whether the log has events that record amendments.
+    /// Whether the log has events that record amendments, or that a subject was forgotten.
     has_amendments: bool,
 }
 
@@ -169,7 +170,9 @@ async fn list_topics(
                 has_amendments,
             });
         };
-        has_amendments |= page.iter().any(|topic| is_amendment_record(topic));
+        has_amendments |= page
+            .iter()
+            .any(|topic| is_amendment_record(topic) || **topic == *SUBJECT_FORGOTTEN_TOPIC);
         after = Some(Arc::clone(last));
         unknown.extend(page.into_iter().filter(|topic| is_unknown(topic)));
         if unknown.len() > UNKNOWN_TOPICS_MAX {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
 
+use super::subject::SubjectPart;
 use super::upcast::{Decoded, EventShape, PastEvent, Upcasted};
 
 /// The recorded identity of an event's type: the stable names that resolve to it, and its revision.
@@ -182,6 +183,12 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// Returns the tags that are recorded with it.
     fn tags(&self) -> Tags {
         Tags::new()
+    }
+
+    /// Returns what of the event is data of subjects, which can be forgotten: `#[event(subject =
+    /// "customer:{id}")]` on the type, on a variant or on fields.
+    fn subjects(&self) -> Vec<SubjectPart> {
+        Vec::new()
     }
 
     /// Writes the content.

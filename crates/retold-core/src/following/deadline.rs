@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::ser::Error as _;
 use serde::{Deserializer, Serializer};
 
-use super::timer_event::{PlannedEvent, TimerEvent, check_timer_key, timer_stream};
+use super::timer_event::{PlannedEvent, TimerEvent, check_timer_key, timer_stream, whole_of};
 use crate::application::{
     Application, Error, ExecuteError, Model, Reach, ReadTo, Recorded, Result,
 };
-use crate::domain::{Decision, Event, EventType, Timestamp};
+use crate::domain::{Decision, Event, EventType, SubjectPart, Timestamp};
 use crate::mapping::{AnyEvent, Envelope, Mapper};
 use crate::recording::{BoxFuture, Condition, EventId, StreamRead, Version};
 
@@ -112,6 +112,13 @@ impl Event for Setting {
         0
     }
 
+    fn subjects(&self) -> Vec<SubjectPart> {
+        match self {
+            Self::Deadline(deadline) => whole_of(&deadline.event.subjects()),
+            Self::ReadBack(event) => event.subjects(),
+        }
+    }
+
     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Deadline(deadline) => {
@@ -185,8 +192,11 @@ impl Model for TimerModel {
                 if is_newest || number(&there) >= number(place) {
                     *place = there;
                     *state = match last {
-                        Some(event) => due(&application.mapper().decode(event)?),
-                        None => None,
+                        Some(event) if !event.is_erased() => {
+                            due(&application.mapper().decode(event)?)
+                        }
+                        // The event of an erased timer is not recorded.
+                        Some(_) | None => None,
                     };
                 }
                 return Ok(ReadTo::one(page.read_to));

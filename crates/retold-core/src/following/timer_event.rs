@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::TIMER_KEY_SIZE_MAX;
-use crate::domain::{Event, EventType, Timestamp, content};
+use crate::domain::{Event, EventType, SubjectPart, Timestamp, content};
 use crate::recording::limits::check_name;
 use crate::recording::{Invalid, NewEvent};
 
@@ -35,6 +35,9 @@ pub struct PlannedEvent {
     pub encoding: String,
     /// Its encoded payload.
     pub payload: String,
+    /// What of it is data of subjects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<SubjectPart>,
 }
 
 impl PlannedEvent {
@@ -61,6 +64,7 @@ impl PlannedEvent {
             tags: new.tags.clone(),
             encoding: new.encoding.as_str().to_owned(),
             payload: payload.to_owned(),
+            subjects: new.subjects.clone(),
         })
     }
 }
@@ -97,6 +101,14 @@ impl Event for TimerEvent {
         }
     }
 
+    /// As a whole, data of all subjects whose data its planned event has.
+    fn subjects(&self) -> Vec<SubjectPart> {
+        match self {
+            Self::Scheduled { event, .. } => whole_of(&event.subjects),
+            Self::Cancelled | Self::Fired => Vec::new(),
+        }
+    }
+
     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         content::serialize_variant(self, serializer)
     }
@@ -107,6 +119,13 @@ impl Event for TimerEvent {
     ) -> Result<Self, D::Error> {
         content::deserialize_variant(type_index, deserializer)
     }
+}
+
+/// Returns parts that are the whole of an event, for the subjects of these parts.
+pub(crate) fn whole_of(parts: &[SubjectPart]) -> Vec<SubjectPart> {
+    let subjects: BTreeSet<_> = parts.iter().map(|part| &part.subject).collect();
+    let whole = subjects.into_iter().cloned().map(SubjectPart::whole);
+    whole.collect()
 }
 
 /// Checks the key of a timer.

@@ -94,6 +94,10 @@ impl Timers {
         }
         // It was fired, cancelled or set again.
         self.aside.remove(stream);
+        if stored.is_erased() {
+            // Its event was of a subject that was forgotten, or was erased, and is not recorded.
+            return Ok(());
+        }
         let event: TimerEvent = self.application.mapper().decode(stored)?;
         let TimerEvent::Scheduled { due, .. } = event else {
             return Ok(());
@@ -232,6 +236,7 @@ fn planned(planned: PlannedEvent, id: EventId, envelope: &Envelope) -> Result<Ne
         .encoding(encoding);
     event.stream = planned.stream;
     event.tags = planned.tags;
+    event.subjects = planned.subjects;
     Ok(event)
 }
 

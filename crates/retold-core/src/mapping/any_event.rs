@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::codec::{Codec, RoundTripError};
 use super::topic_registry::{RegistryError, TopicRegistry};
-use crate::domain::{Aggregate, Decision, Event, EventType, Id, Tags};
+use crate::domain::{Aggregate, Decision, Event, EventType, Id, SubjectPart, Tags};
 
 /// An event of any type, which may be addressed to the stream of an aggregate.
 ///
@@ -32,6 +32,8 @@ struct Encoded {
     /// The tags that the event's type gave it before it was read back. A function of tags may have
     /// read what is not recorded.
     tags: Tags,
+    /// What of it is data of subjects, by its type, before it was read back.
+    subjects: Vec<SubjectPart>,
 }
 
 #[derive(Clone)]
@@ -98,6 +100,14 @@ impl AnyEvent {
         tags
     }
 
+    /// Returns what of it is data of subjects.
+    pub fn subjects(&self) -> Vec<SubjectPart> {
+        match &self.encoded {
+            Some(encoded) => encoded.subjects.clone(),
+            None => self.event.subjects(),
+        }
+    }
+
     fn own_tags(&self) -> Tags {
         match &self.encoded {
             Some(encoded) => encoded.tags.clone(),
@@ -143,6 +153,7 @@ impl AnyEvent {
             codec,
             payload: payload.clone(),
             tags: self.own_tags(),
+            subjects: self.subjects(),
         };
         let read_back = Self {
             event,
@@ -173,6 +184,7 @@ impl<E: Event> From<E> for AnyEvent {
 trait ErasedEvent: Send + Sync + 'static {
     fn event_type(&self) -> &'static EventType;
     fn tags(&self) -> Tags;
+    fn subjects(&self) -> Vec<SubjectPart>;
     fn encode_and_decode(
         &self,
         codec: Codec,
@@ -188,6 +200,10 @@ impl<E: Event> ErasedEvent for E {
 
     fn tags(&self) -> Tags {
         Event::tags(self)
+    }
+
+    fn subjects(&self) -> Vec<SubjectPart> {
+        Event::subjects(self)
     }
 
     fn encode_and_decode(

@@ -145,8 +145,8 @@ impl Codec {
         self.decode_with(PresentContent { type_index, event }, payload)
     }
 
-    /// Decodes a payload with this seed. After an error, the seed is used a second time, to find the
-    /// place of the error.
+    /// Decodes a payload with this seed. After an error, the seed is used a second time, to find
+    /// the place of the error.
     pub(super) fn decode_with<T, S>(self, seed: S, payload: &[u8]) -> Result<T, CodecError>
     where
         S: for<'de> DeserializeSeed<'de, Value = T> + Copy,

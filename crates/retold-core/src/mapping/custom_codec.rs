@@ -80,13 +80,16 @@ pub trait CustomCodec: Send + Sync {
 }
 
 /// Reads the content of an event from a deserializer.
-pub type ContentReader<'a> = dyn for<'d> FnMut(&mut dyn erased_serde::Deserializer<'d>) -> Result<(), erased_serde::Error>
-    + 'a;
+pub type ContentReader<'a> =
+    dyn for<'d> FnMut(&mut dyn erased_serde::Deserializer<'d>) -> ReadContent + 'a;
+
+/// The result of reading content.
+pub type ReadContent = Result<(), erased_serde::Error>;
 
 /// The content of an event as a value of serde.
-struct Content<'a, E>(&'a E);
+struct EventContent<'a, E>(&'a E);
 
-impl<E: Event> Serialize for Content<'_, E> {
+impl<E: Event> Serialize for EventContent<'_, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize_payload(serializer)
     }
@@ -98,7 +101,7 @@ pub(super) fn write<E: Event>(
     event: &E,
     payload: &mut Vec<u8>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    codec.encode(&Content(event), payload)
+    codec.encode(&EventContent(event), payload)
 }
 
 /// Decodes a payload with this seed.

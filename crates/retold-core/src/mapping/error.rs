@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::codec_error::CodecError;
-use crate::recording::{EventId, Position, StoredEvent, Version};
+use crate::recording::{EventId, Position, SealFault, StoredEvent, Version};
 
 /// An event could not be encoded or decoded. Nothing was recorded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -74,6 +74,16 @@ pub enum MappingError {
         encoding: Arc<str>,
         /// The unknown part of the encoding: its form, codec, compression or key.
         what: &'static str,
+    },
+    /// A stored event's content, which is compressed or encrypted, could not be opened.
+    #[error("{place}, {topic:?}, cannot be read: {fault}")]
+    Sealed {
+        /// The event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// Why it could not be opened.
+        fault: SealFault,
     },
     /// A stored event has a newer revision than the program's type.
     #[error(

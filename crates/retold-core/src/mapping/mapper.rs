@@ -1,8 +1,8 @@
 //! The mapper: converts an event into a recorder's input, and a recorder's output into an event.
 //!
 //! Writing: encode, and read back. Reading: decode, convert to the present shape
-//! (`upcasting.rs`). Compression and
-//! encryption happen below, in a [layer](crate::protection) around the recorder, so that everything
+//! (`upcasting.rs`). Compression and encryption happen below, in a layer (`protection`) around the
+//! recorder, so that everything
 //! above the recorder sees payloads as a codec wrote them.
 
 use std::any::type_name;
@@ -14,7 +14,9 @@ use super::any_event::AnyEvent;
 use super::codec::{Codec, RoundTripError};
 use super::error::{MappingError, StoredEventPlace};
 use super::upcasting::{read_erased, read_opened};
-use crate::domain::{Decoded, Event, EventType, Tags, Timestamp};
+use crate::domain::{Decoded, Event, EventType, SubjectPart, Tags, Timestamp};
+#[cfg(feature = "protection")]
+use crate::protection::Protection;
 use crate::recording::limits::RESERVED_PREFIX;
 use crate::recording::{AppendPlace, EventId, NewEvent, Origin, Position, StoredEvent};
 
@@ -25,6 +27,8 @@ pub struct Mapper {
     codec: Codec,
     /// Codecs of the program that it reads besides `codec` and the built-in ones.
     others: Option<Arc<[Codec]>>,
+    #[cfg(feature = "protection")]
+    protection: Option<Protection>,
 }
 
 /// The data that is recorded with an event's content and does not come from its type.
@@ -63,7 +67,30 @@ impl Mapper {
         Self {
             codec,
             others: None,
+            #[cfg(feature = "protection")]
+            protection: None,
         }
+    }
+
+    /// Also opens what is compressed or encrypted, with the keys that are in memory. Only code that
+    /// reads below the application needs it, such as projections that take part in appends: an
+    /// application's recorder opens what it returns.
+    #[cfg(feature = "protection")]
+    #[must_use]
+    pub fn protection(mut self, protection: Protection) -> Self {
+        self.protection = Some(protection);
+        self
+    }
+
+    /// Returns the event with its content as a codec wrote it, as far as its keys are in memory.
+    pub(crate) fn opened(&self, stored: &StoredEvent) -> StoredEvent {
+        #[cfg(feature = "protection")]
+        if let Some(protection) = &self.protection
+            && let Ok(opened) = protection.opened(stored)
+        {
+            return opened;
+        }
+        stored.clone()
     }
 
     /// Writes with this codec.
@@ -117,7 +144,13 @@ impl Mapper {
         let codec = self.codec_for(event_type);
         let encoded = codec.encode_and_decode(event);
         let encoded = encoded.map_err(|error| refused(event_type, error))?;
-        Ok(seal(event_type, event.tags(), codec, encoded, envelope))
+        Ok(seal(
+            event_type,
+            (event.tags(), event.subjects()),
+            codec,
+            encoded,
+            envelope,
+        ))
     }
 
     /// Like [`encode`](Self::encode), in the stream to which the event is addressed; if it is
@@ -138,8 +171,8 @@ impl Mapper {
         let codec = self.codec_for(event_type);
         let encoded = event.encode_and_decode(codec);
         let encoded = encoded.map_err(|error| refused(event_type, error))?;
-        let tags = encoded.1.tags();
-        Ok(seal(event_type, tags, codec, encoded, envelope))
+        let labels = (encoded.1.tags(), encoded.1.subjects());
+        Ok(seal(event_type, labels, codec, encoded, envelope))
     }
 
     /// Returns the event as it will be read after it is recorded. When this codec records it, it is
@@ -205,6 +238,13 @@ impl Mapper {
             encoding: stored.encoding_text().into(),
             what,
         };
+        if let Some(fault) = stored.seal_fault() {
+            return Err(MappingError::Sealed {
+                place: stored.into(),
+                topic: stored.topic().into(),
+                fault: fault.clone(),
+            });
+        }
         let encoding = stored.encoding().map_err(|_| unknown("form"))?;
         if encoding.key_id().is_some() {
             return Err(unknown("key"));
@@ -217,8 +257,8 @@ impl Mapper {
         Ok((codec, payload))
     }
 
-    /// Reads an event that was just recorded at this position as events of type `E`, without reading
-    /// it from the log.
+    /// Reads an event that was just recorded at this position as events of type `E`, without
+    /// reading it from the log.
     ///
     /// # Errors
     ///
@@ -241,7 +281,7 @@ impl Mapper {
 /// Joins the encoded content with its envelope.
 fn seal<E>(
     event_type: &'static EventType,
-    tags: Tags,
+    (tags, subjects): (Tags, Vec<SubjectPart>),
     codec: Codec,
     (payload, read_back): (Bytes, E),
     envelope: Envelope,
@@ -258,6 +298,7 @@ fn seal<E>(
         metadata: envelope.metadata,
         encoding: codec.encoding(),
         payload: Some(payload),
+        subjects,
     };
     (new, read_back)
 }

@@ -113,7 +113,9 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
-    /// Decodes events with this mapper; by default with one that reads the output of any codec.
+    /// Decodes events with this mapper; by default with one that reads the output of the built-in
+    /// codecs. Give a projection that takes part in the appends of a protected log the mapper of
+    /// the application.
     pub fn mapper(mut self, mapper: Mapper) -> Self {
         self.reading.mapper = mapper;
         self

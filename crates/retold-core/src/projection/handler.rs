@@ -207,6 +207,7 @@ pub(crate) enum Erased {
 
 impl ViewReading {
     fn events<E: Event>(&self, stored: &StoredEvent) -> Result<Decoded<Logged<E>>, MappingError> {
+        let stored = &self.mapper.opened(stored);
         match (self.mapper.read::<E>(stored), self.erased) {
             (Err(MappingError::Erased { .. }), Erased::PassedOver) => Ok(Decoded::Nothing),
             (read, _) => Ok(Logged::all(read?, stored)),

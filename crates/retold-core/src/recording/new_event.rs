@@ -11,7 +11,7 @@ use super::fault::Invalid;
 use super::identity::EventId;
 use super::limits::{Limits, METADATA_SIZE_MAX, TAGS_MAX, check_name, check_payload_size};
 use super::origin::Origin;
-use crate::domain::Timestamp;
+use crate::domain::{SubjectPart, Timestamp};
 
 /// An event in an append: all of its data except what the log assigns (position, version, place in
 /// the append, time of recording).
@@ -40,6 +40,9 @@ pub struct NewEvent {
     /// The encoded content; none if it was erased, as in an erased event that is imported from
     /// another log.
     pub payload: Option<Bytes>,
+    /// What of the content is data of subjects. A recorder takes no such event: the layer that
+    /// encrypts with the keys of subjects removes these.
+    pub subjects: Vec<SubjectPart>,
 }
 
 impl NewEvent {
@@ -61,6 +64,7 @@ impl NewEvent {
             metadata: Bytes::new(),
             encoding: Encoding::JSON,
             payload: Some(payload.into()),
+            subjects: Vec::new(),
         }
     }
 
@@ -131,6 +135,13 @@ impl NewEvent {
             check_name("stream name", stream)?;
         }
         check_name("topic", &self.topic)?;
+        if let Some(part) = self.subjects.first() {
+            return Err(Invalid::new(format!(
+                "the event {:?} has data of the subject {:?}, and this application has no keys for \
+                 subjects; give it some: `Protection::subject_keys`",
+                self.topic, part.subject
+            )));
+        }
         if self.revision == 0 {
             return Err(Invalid::new(format!(
                 "{} has revision 0; revisions start at 1",

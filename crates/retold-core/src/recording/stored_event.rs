@@ -1,6 +1,7 @@
 //! An event as a log returns it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,7 +11,11 @@ use super::identity::{Checkpoint, EventId, Position, Version};
 use super::metadata::Metadata;
 use super::new_event::NewEvent;
 use super::origin::Origin;
+use super::seal_fault::SealFault;
 use crate::domain::Timestamp;
+
+/// The first byte of encrypted bytes.
+pub(crate) const SEALED: u8 = 1;
 
 /// The place of an event in the append that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +44,10 @@ pub struct StoredEvent {
     time: Timestamp,
     recorded_at: Timestamp,
     erased: bool,
+    /// Whether fields of its content are missing because their subject was forgotten.
+    has_forgotten_fields: bool,
+    /// Why its content could not be opened, if it could not.
+    fault: Option<Arc<SealFault>>,
     /// Ends of the parts in `buffer`, in the order: stream, topic, tags, encoding, origin,
     /// metadata; the payload is the rest.
     ends: [u32; TEXTS_COUNT],
@@ -166,6 +175,8 @@ impl StoredEvent {
             time: parts.time,
             recorded_at: parts.recorded_at,
             erased: parts.payload.is_none(),
+            has_forgotten_fields: false,
+            fault: None,
             ends,
             buffer: buffer.freeze(),
         })
@@ -202,6 +213,49 @@ impl StoredEvent {
             payload: event.payload.as_deref(),
         };
         Self::from_parts(&parts).expect("the append was checked against the limits")
+    }
+
+    /// For layers that store content in another form: returns the event with this content.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the parts are larger than any event can be.
+    pub fn with_content(
+        &self,
+        encoding: &str,
+        metadata: &[u8],
+        payload: Option<&[u8]>,
+    ) -> Result<Self, Corrupt> {
+        let mut parts = self.parts();
+        parts.encoding = encoding;
+        parts.metadata = metadata;
+        parts.payload = payload;
+        Self::from_parts(&parts)
+    }
+
+    /// For layers: notes why the content could not be opened.
+    #[must_use]
+    pub fn with_seal_fault(mut self, fault: SealFault) -> Self {
+        self.fault = Some(Arc::new(fault));
+        self
+    }
+
+    /// For layers: notes that fields are missing because their subject was forgotten.
+    #[must_use]
+    pub fn with_forgotten_fields(mut self) -> Self {
+        self.has_forgotten_fields = true;
+        self
+    }
+
+    /// Returns why its content could not be opened; none if it was opened, or is stored as a codec
+    /// wrote it.
+    pub fn seal_fault(&self) -> Option<&SealFault> {
+        self.fault.as_deref()
+    }
+
+    /// Returns whether fields of its content are missing because their subject was forgotten.
+    pub fn has_forgotten_fields(&self) -> bool {
+        self.has_forgotten_fields
     }
 
     fn part(&self, index: usize) -> &[u8] {
@@ -338,9 +392,20 @@ impl StoredEvent {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the stored bytes are not valid metadata.
+    /// [`Corrupt`] if the stored bytes are not valid metadata, or are encrypted and could not be
+    /// opened.
     pub fn metadata(&self) -> Result<Metadata, Corrupt> {
+        if self.has_sealed_metadata() {
+            return Err(self.corrupt(
+                "its metadata is encrypted, and does not open with the keys of this program",
+            ));
+        }
         Metadata::from_bytes(self.metadata_bytes()).map_err(|error| self.corrupt(error))
+    }
+
+    /// Returns whether the metadata is encrypted. No JSON begins with the first byte of an envelope.
+    pub fn has_sealed_metadata(&self) -> bool {
+        self.metadata_bytes().first() == Some(&SEALED)
     }
 
     /// Returns the bytes of the metadata as stored.

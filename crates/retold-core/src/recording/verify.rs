@@ -254,10 +254,16 @@ impl Verification<'_> {
         let stored = [
             event.encoding().err(),
             event.origin().err(),
-            event.metadata().err(),
+            match event.has_sealed_metadata() {
+                true => None,
+                false => event.metadata().err(),
+            },
         ];
         for finding in stored.into_iter().flatten() {
             self.report.add(finding);
+        }
+        if let Some(fault) = event.seal_fault().filter(|fault| fault.is_damage()) {
+            self.report.note(place_of(event), fault.to_string());
         }
         let is_json = event.encoding_text() == super::encoding::Encoding::JSON.as_str();
         let parsed = event

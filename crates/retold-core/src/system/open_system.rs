@@ -12,6 +12,8 @@ use crate::domain::{Clock, IdSource};
 use crate::following::{Follower, FollowerRecord, Lane, Pipeline};
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::{ProjectionOutline, ProjectionPipeline, ViewStore};
+#[cfg(feature = "protection")]
+use crate::protection::Protection;
 use crate::recording::{Invalid, LogId, MemoryStore, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
 /// What a system needs to run: the stores of its logs, the sources of its commands' times and ids,
@@ -35,6 +37,8 @@ pub struct Infrastructure {
     views: Vec<Arc<dyn ViewStore>>,
     deliveries: Vec<Delivery>,
     open_wait_max: Duration,
+    #[cfg(feature = "protection")]
+    protection: Option<Protection>,
 }
 
 impl Infrastructure {
@@ -56,7 +60,18 @@ impl Infrastructure {
             views: Vec::new(),
             deliveries: Vec::new(),
             open_wait_max: OPEN_WAIT_MAX,
+            #[cfg(feature = "protection")]
+            protection: None,
         }
+    }
+
+    /// Compresses and encrypts what is recorded in the logs of all applications. Followers, timers,
+    /// projections, outboxes and retellings of the system read them.
+    #[cfg(feature = "protection")]
+    #[must_use]
+    pub fn protection(mut self, protection: Protection) -> Self {
+        self.protection = Some(protection);
+        self
     }
 
     /// Limits how long a runner or a node of a cluster waits at its start for a store that is busy
@@ -140,6 +155,10 @@ impl Infrastructure {
         }
         if let Some(id) = self.log_ids.get(member.name()) {
             builder = builder.log_id(*id);
+        }
+        #[cfg(feature = "protection")]
+        if let Some(protection) = &self.protection {
+            builder = builder.protection(protection.clone());
         }
         if opening == Opening::ReadOnly {
             builder = builder.read_only();

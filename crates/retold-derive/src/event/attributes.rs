@@ -21,6 +21,8 @@ pub(super) struct TypeAttributes {
     /// The newer shapes, in ascending order of their revisions.
     pub(super) ahead: Vec<Shape>,
     pub(super) erased: Option<ErasedRule>,
+    /// Whose data the whole event is.
+    pub(super) subject: Option<Template>,
 }
 
 impl TypeAttributes {
@@ -44,6 +46,8 @@ impl TypeAttributes {
             self.ahead.extend(shapes(meta)?);
         } else if meta.path.is_ident("erased") {
             set_once(&mut self.erased, meta, erased_rule(meta)?)?;
+        } else if meta.path.is_ident("subject") {
+            set_once(&mut self.subject, meta, Template::parse(text(meta)?)?)?;
         } else {
             return Ok(None);
         }
@@ -78,7 +82,7 @@ impl TypeAttributes {
                 &meta,
                 "a variant",
                 &[
-                    "topic", "formerly", "revision", "tag", "from", "ahead", "erased",
+                    "topic", "formerly", "revision", "tag", "subject", "from", "ahead", "erased",
                 ],
             ))
         })?;
@@ -149,8 +153,8 @@ impl StructAttributes {
                 &meta,
                 "an event",
                 &[
-                    "topic", "formerly", "revision", "tag", "tags", "from", "ahead", "erased",
-                    "past", "crate",
+                    "topic", "formerly", "revision", "tag", "tags", "subject", "from", "ahead",
+                    "erased", "past", "crate",
                 ],
             ))
         })?;
@@ -166,6 +170,8 @@ pub(super) struct EnumAttributes {
     pub(super) prefix: Option<LitStr>,
     pub(super) former_prefixes: Vec<LitStr>,
     pub(super) tags: Vec<Template>,
+    /// Whose data the events of all variants are.
+    pub(super) subject: Option<Template>,
     pub(super) join: Option<Span>,
     /// For all variants without a rule of their own.
     pub(super) erased: Option<ErasedRule>,
@@ -188,6 +194,8 @@ impl EnumAttributes {
                     .extend(prefixes.collect::<Result<Vec<_>>>()?);
             } else if meta.path.is_ident("tag") {
                 read.tags.push(Template::parse(text(&meta)?)?);
+            } else if meta.path.is_ident("subject") {
+                set_once(&mut read.subject, &meta, Template::parse(text(&meta)?)?)?;
             } else if meta.path.is_ident("join") {
                 set_once(&mut read.join, &meta, meta.path.segments[0].ident.span())?;
             } else if meta.path.is_ident("erased") {
@@ -206,7 +214,8 @@ impl EnumAttributes {
                     &meta,
                     "an enum of events",
                     &[
-                        "topic", "formerly", "tag", "tags", "join", "erased", "past", "crate",
+                        "topic", "formerly", "tag", "tags", "subject", "join", "erased", "past",
+                        "crate",
                     ],
                 ));
             }
@@ -228,6 +237,7 @@ impl EnumAttributes {
         let given = topics
             .map(LitStr::span)
             .chain(self.tags.iter().map(Template::span))
+            .chain(self.subject.iter().map(Template::span))
             .chain(
                 self.common
                     .tag_functions
@@ -237,7 +247,7 @@ impl EnumAttributes {
         match given.into_iter().next() {
             Some(span) => Err(Error::new(
                 span,
-                "topics and tags are those of the joined events; write this on their structs",
+                "topics, tags and subjects are those of the joined events; write this on their structs",
             )),
             None => Ok(()),
         }

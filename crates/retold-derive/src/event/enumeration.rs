@@ -7,9 +7,12 @@ use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Var
 
 use super::attributes::{EnumAttributes, TypeAttributes};
 use super::reading::{PastReading, all_types, erased_read, shape_reads};
+use super::rename::RenameRule;
+use super::serde_attributes::of_all_fields;
+use super::subject::{Enclosing, Subjects};
 use super::tag::{Template, insertions};
 use super::{Implementation, check_topics, event_type, serde_attributes};
-use crate::attribute::{place_of, plain_name, refuse_on_fields};
+use crate::attribute::{place_of, plain_name};
 use crate::name::check_topic;
 
 /// A variant with its attributes.
@@ -20,6 +23,7 @@ struct Kind<'v> {
     own: TypeAttributes,
     /// The enum's tags, then its own.
     tags: Vec<Template>,
+    subjects: Subjects<'v>,
 }
 
 pub(super) fn expand(
@@ -31,10 +35,11 @@ pub(super) fn expand(
     let krate = &attributes.common.krate;
     serde_attributes::check_enum(&input.attrs)?;
     check_enum_tags(data, attributes)?;
+    let (rename_all_fields, _) = of_all_fields(&input.attrs, "rename_all_fields");
     let kinds = data
         .variants
         .iter()
-        .map(|variant| Kind::read(name, attributes, variant))
+        .map(|variant| Kind::read(name, attributes, rename_all_fields, variant))
         .collect::<Result<Vec<_>>>()?;
     check_distinct(
         kinds
@@ -65,6 +70,7 @@ pub(super) fn expand(
             }
         },
         tags: tags(attributes, &kinds),
+        subjects: subjects(krate, &kinds),
         serialize: quote_spanned! {span=>
             #krate::domain::content::serialize_variant::<Self, __S>(self, __serializer)
         },
@@ -78,9 +84,13 @@ pub(super) fn expand(
 }
 
 impl<'v> Kind<'v> {
-    fn read(name: &Ident, attributes: &EnumAttributes, variant: &'v Variant) -> Result<Self> {
+    fn read(
+        name: &Ident,
+        attributes: &EnumAttributes,
+        rename_all_fields: Option<RenameRule>,
+        variant: &'v Variant,
+    ) -> Result<Self> {
         serde_attributes::check_variant(&variant.attrs)?;
-        refuse_on_fields(&variant.fields, "event", "on the variant")?;
         let own = TypeAttributes::of_variant(&variant.attrs)?;
         for template in &own.tags {
             if let Some(missing) = template.missing_field(&variant.fields) {
@@ -88,6 +98,13 @@ impl<'v> Kind<'v> {
             }
         }
         let tags = attributes.tags.iter().chain(&own.tags).cloned().collect();
+        let (rename_all, _) = of_all_fields(&variant.attrs, "rename_all");
+        let enclosing = Enclosing {
+            rename_all: rename_all.or(rename_all_fields),
+            has_defaults: false,
+        };
+        let whole = own.subject.as_ref().or(attributes.subject.as_ref());
+        let subjects = Subjects::read(whole, &variant.fields, enclosing)?;
         let prefix = match &attributes.prefix {
             Some(given) => given.value(),
             None => plain_name(name),
@@ -111,6 +128,7 @@ impl<'v> Kind<'v> {
             former_topics,
             own,
             tags,
+            subjects,
         })
     }
 
@@ -187,6 +205,20 @@ fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> 
         #(#krate::domain::add_tags(&mut __tags, #functions(self));)*
         __tags
     })
+}
+
+/// Returns the body of `subjects`, or `None` if no variant has any.
+fn subjects(krate: &Path, kinds: &[Kind<'_>]) -> Option<TokenStream> {
+    let arms: Vec<_> = kinds
+        .iter()
+        .filter_map(|it| {
+            let ident = &it.variant.ident;
+            let (pattern, parts) = it.subjects.parts(krate)?;
+            Some(quote!(Self::#ident #pattern => #parts,))
+        })
+        .collect();
+    let others = (arms.len() < kinds.len()).then(|| quote!(_ => ::std::vec::Vec::new(),));
+    (!arms.is_empty()).then(|| quote!(match self { #(#arms)* #others }))
 }
 
 /// Checks that every variant has the fields of each tag of the enum. A variant that silently lacked

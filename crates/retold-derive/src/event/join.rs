@@ -54,6 +54,9 @@ pub(super) fn expand(
     let tags = parts
         .iter()
         .map(|(_, ty)| call(krate, ty, &quote!(tags(__event))));
+    let subjects = parts
+        .iter()
+        .map(|(_, ty)| call(krate, ty, &quote!(subjects(__event))));
     let writes = parts
         .iter()
         .map(|(_, ty)| call(krate, ty, &quote!(serialize_payload(__event, __serializer))));
@@ -68,6 +71,9 @@ pub(super) fn expand(
         type_index: quote!(match self { #(#indexes,)* }),
         tags: Some(quote! {
             match self { #(Self::#variants(__event) => #tags,)* }
+        }),
+        subjects: Some(quote! {
+            match self { #(Self::#variants(__event) => #subjects,)* }
         }),
         serialize: quote! {
             match self { #(Self::#variants(__event) => #writes,)* }

@@ -6,16 +6,17 @@ use syn::{DataStruct, DeriveInput, Error, Fields, LitStr, Result};
 
 use super::attributes::StructAttributes;
 use super::reading::{PastReading, all_types, erased_read, shape_reads};
+use super::serde_attributes::of_all_fields;
+use super::subject::{Enclosing, Subjects};
 use super::tag::insertions;
 use super::{Implementation, check_topics, event_type};
-use crate::attribute::{place_of, plain_name, refuse_on_fields};
+use crate::attribute::{place_of, plain_name};
 use crate::name::check_topic;
 
 pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
     let name = &input.ident;
     let StructAttributes { common, own } = StructAttributes::read(&input.attrs)?;
     let krate = common.krate.clone();
-    refuse_on_fields(&data.fields, "event", "on the struct")?;
     for template in &own.tags {
         if let Some(missing) = template.missing_field(&data.fields) {
             return Err(template.fields_are_missing_error(&data.fields, missing));
@@ -60,6 +61,18 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
             __tags
         }
     });
+    let (rename_all, has_defaults) = of_all_fields(&input.attrs, "rename_all");
+    let enclosing = Enclosing {
+        rename_all,
+        has_defaults,
+    };
+    let subjects = Subjects::read(own.subject.as_ref(), &data.fields, enclosing)?;
+    let subjects = subjects.parts(&krate).map(|(pattern, parts)| {
+        quote! {
+            let Self #pattern = self;
+            #parts
+        }
+    });
     // Spanned like the name, so that a missing `Serialize` is reported there.
     let span = place_of(name.span());
     let (serialize, read) = if matches!(data.fields, Fields::Unit) {
@@ -82,6 +95,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         types,
         type_index: quote!(0),
         tags,
+        subjects,
         serialize,
         deserialize: quote! {
             match __type_index {

@@ -72,6 +72,26 @@ impl Template {
         self.literal.span()
     }
 
+    /// Returns whether it names this field.
+    pub(super) fn names(&self, field: &str) -> bool {
+        self.fields.iter().any(|it| it == field)
+    }
+
+    /// Returns whether it names no field at all.
+    pub(super) fn names_no_field(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Returns the first field of the template for which this holds.
+    pub(super) fn find_field(
+        &self,
+        fields: &Fields,
+        holds: impl Fn(&Field) -> bool,
+    ) -> Option<&str> {
+        let of = |name: &&String| find(fields, name).is_some_and(|(_, field)| holds(field));
+        self.fields.iter().find(of).map(String::as_str)
+    }
+
     /// Returns the first field of the template that is not among these fields.
     pub(super) fn missing_field(&self, fields: &Fields) -> Option<&str> {
         let missing = self.fields.iter().find(|it| find(fields, it).is_none());
@@ -145,6 +165,35 @@ fn insertion(
     fields: &Fields,
     bound: &mut Vec<(Member, Ident)>,
 ) -> TokenStream {
+    let (text, optional) = formatted_text(krate, template, fields, bound);
+    let insert = quote!(__tags.insert(#text););
+    optional.iter().fold(insert, |inner, ident| {
+        quote! {
+            if let ::core::option::Option::Some(#ident) = #ident {
+                #inner
+            }
+        }
+    })
+}
+
+/// Returns the text of a template as an expression. Its fields are bound to the identifiers in
+/// `bound`.
+pub(super) fn formatted(
+    krate: &Path,
+    template: &Template,
+    fields: &Fields,
+    bound: &mut Vec<(Member, Ident)>,
+) -> TokenStream {
+    formatted_text(krate, template, fields, bound).0
+}
+
+/// Also returns the identifiers of fields that are options.
+fn formatted_text(
+    krate: &Path,
+    template: &Template,
+    fields: &Fields,
+    bound: &mut Vec<(Member, Ident)>,
+) -> (TokenStream, Vec<Ident>) {
     let mut arguments = Vec::new();
     let mut optional: Vec<Ident> = Vec::new();
     for name in &template.fields {
@@ -164,20 +213,12 @@ fn insertion(
         arguments.push(ident);
     }
     let format = LitStr::new(&template.format, template.span());
-    let insert = quote! {
-        __tags.insert(#krate::domain::tag(::core::format_args!(#format #(, #arguments)*)));
-    };
-    optional.iter().fold(insert, |inner, ident| {
-        quote! {
-            if let ::core::option::Option::Some(#ident) = #ident {
-                #inner
-            }
-        }
-    })
+    let text = quote!(#krate::domain::tag(::core::format_args!(#format #(, #arguments)*)));
+    (text, optional)
 }
 
 /// Returns whether a type is written as an `Option`; serde recognizes it in the same way.
-fn is_option(ty: &Type) -> bool {
+pub(super) fn is_option(ty: &Type) -> bool {
     match ty {
         Type::Path(path) => path
             .path

@@ -8,6 +8,8 @@ mod contention;
 mod derive;
 mod first_program;
 mod open;
+#[cfg(feature = "protection")]
+mod protection;
 mod runtimes;
 mod subscribing;
 mod system;

@@ -78,6 +78,9 @@ where
                 break (seen, offer);
             }
         };
+        if seen.folded.forgets != application.core.cache.forgets() {
+            lane.throw_away(&seen);
+        }
         if offer.is_none() {
             // The newest state is the one after the pending appends.
             seen.settled().await;
@@ -88,6 +91,10 @@ where
     /// Applies the command to a state: returns an append and the state after it. Returns `None` if
     /// the command does nothing, is refused, or fails; it is then decided on the newest state.
     fn offer(&self, seen: &LaneView<A>) -> Option<Offer<A>> {
+        if seen.folded.forgets != self.application.core.cache.forgets() {
+            // A subject was forgotten since, whose data the state may have.
+            return None;
+        }
         let decided = || {
             let events = self.decide_on(&seen.folded).ok()?;
             let (version, last) = (seen.folded.version, seen.last);
