@@ -41,7 +41,7 @@ pub(crate) struct AmendArguments {
 const EXAMPLES: &str = "\
 Examples:
   retold amend sqlite:shop.db orders 815 --reason \"typing error\"
-  retold amend sqlite:shop.db orders 815 --file content.json --reason \"typing error\" --yes";
+  retold amend sqlite:shop.db orders 815 --file content.json --reason typo";
 
 /// The form in which an event is edited.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

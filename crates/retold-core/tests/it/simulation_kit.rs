@@ -1,6 +1,7 @@
 //! The simulation itself: a seed determines a run, faults do what they are documented to do, and
 //! faulty actors are found.
 
+mod amendments;
 mod applications;
 mod faults;
 mod verdicts;

@@ -17,14 +17,14 @@ const DEPOSITS: usize = 3;
 
 /// Opens an application of this run, each time its process starts.
 #[derive(Clone)]
-struct Bank {
+pub(super) struct Bank {
     store: Arc<SimulatedStore>,
     clock: Arc<ManualClock>,
     ids: Arc<SequentialIds>,
 }
 
 impl Bank {
-    fn new(simulation: &mut Simulation) -> Self {
+    pub(super) fn new(simulation: &mut Simulation) -> Self {
         let clock = simulation.clock();
         let memory = MemoryStore::new().with_clock(clock.clone());
         Self {
@@ -34,7 +34,16 @@ impl Bank {
         }
     }
 
-    async fn open(&self) -> Result<Application, Error> {
+    /// Returns the application of a process, which is opened by the first caller that can.
+    pub(super) async fn opened<'a>(&self, opened: &'a OnceCell<Application>) -> &'a Application {
+        loop {
+            if let Ok(application) = opened.get_or_try_init(|| self.open()).await {
+                return application;
+            }
+        }
+    }
+
+    pub(super) async fn open(&self) -> Result<Application, Error> {
         let builder = Application::builder("bank").store(self.store.clone());
         let builder = builder.clock(self.clock.clone()).ids(self.ids.clone());
         builder.cache_size(10).open().await
@@ -81,11 +90,7 @@ fn deposits(repeats: Repeats) -> impl Fn(&mut Simulation) -> Result<(), String> 
                     let teller = format!("{branch}-{teller}");
                     let (bank, heard, opened) = (bank.clone(), heard.clone(), opened.clone());
                     process.actor(teller.clone(), async move {
-                        let application = loop {
-                            if let Ok(it) = opened.get_or_try_init(|| bank.open()).await {
-                                break it;
-                            }
-                        };
+                        let application = bank.opened(&opened).await;
                         deposit(application, &teller, repeats, &heard).await;
                     });
                 }
