@@ -1,5 +1,7 @@
 //! `retold schema`: prints the SQL that creates a store's tables and roles, for database
-//! administrators.
+//! administrators, and the events of a program.
+
+mod events;
 
 use clap::ValueEnum;
 use retold::postgres::{SCHEMA_DEFAULT, conversion_sql, roles_sql, schema_sql};
@@ -9,7 +11,7 @@ use serde::Serialize;
 use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, Report};
 
-/// Print the SQL that creates a store, for programs that may not create it themselves.
+/// Print the SQL that creates a store, or the events of a program.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct SchemaArguments {
@@ -20,6 +22,7 @@ pub(crate) struct SchemaArguments {
 #[derive(Debug, clap::Subcommand)]
 enum SchemaKind {
     Postgres(Postgres),
+    Events(events::EventsOfProgram),
 }
 
 /// Print the SQL of a PostgreSQL store: tables, functions, triggers and three roles.
@@ -64,7 +67,10 @@ pub(crate) fn run(
     arguments: &SchemaArguments,
     output: &mut Output,
 ) -> Result<CommandVerdict, CommandFailure> {
-    let SchemaKind::Postgres(Postgres { schema, only }) = &arguments.store;
+    let Postgres { schema, only } = match &arguments.store {
+        SchemaKind::Postgres(postgres) => postgres,
+        SchemaKind::Events(arguments) => return events::run(arguments, output),
+    };
     let mut parts = Vec::new();
     if matches!(only, Some(SchemaPart::Conversion)) {
         parts.push(conversion_sql(schema).map_err(usage)?);

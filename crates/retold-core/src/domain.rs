@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod content;
+mod content_schema;
 mod finite;
 mod id_source;
 
@@ -23,6 +24,9 @@ mod id;
 
 pub use self::aggregate::{Aggregate, Comparison, IsEqual, Key, NoComparison, SnapshotRule};
 pub use self::clock::{Clock, ManualClock, ParseTimestampError, SystemClock, Timestamp};
+#[doc(hidden)]
+pub use self::content_schema::{ContentPart, GenerateSchemas, NoSchema, SchemaOf};
+pub use self::content_schema::{ContentSchemas, ContentSource};
 pub use self::decision::Decision;
 pub use self::event::{
     Apply, Event, EventType, ForgottenJoin, NoJoin, Tags, add_tags, check_distinct_topics, fold,

@@ -7,6 +7,10 @@
 #[doc(hidden)]
 pub use {serde, uuid};
 
+/// The crate whose `JsonSchema` describes the types of events, in the version that Retold uses.
+#[cfg(feature = "schema")]
+pub use schemars;
+
 pub mod domain;
 
 pub mod recording;
@@ -15,6 +19,7 @@ pub mod recording;
 pub mod protection;
 
 pub mod mapping;
+pub mod schema;
 
 pub mod application;
 

@@ -21,6 +21,7 @@ mod caused_search;
 mod lag;
 mod log_check;
 mod presence;
+mod schema;
 
 mod runner;
 

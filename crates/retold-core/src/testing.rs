@@ -109,10 +109,12 @@ mod report;
 mod outcome;
 
 mod aggregate_case;
+mod events_lock;
 mod log_case;
 mod recorded_shape;
 
 pub use self::aggregate_case::{AggregateCase, AggregateDecided, given};
+pub use self::events_lock::check_events_lock;
 pub use self::log_case::{LogCase, LogDecided, given_log};
 pub use self::recorded_shape::read_recorded;
 

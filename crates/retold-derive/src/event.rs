@@ -172,18 +172,22 @@ impl Implementation<'_> {
     }
 }
 
-/// Returns a type as a constant expression.
+/// Returns a type as a constant expression. `part` is the part of the Rust type that is its content.
 fn event_type(
     krate: &Path,
     topic: &LitStr,
     former_topics: &[LitStr],
     attributes: &TypeAttributes,
+    part: &TokenStream,
 ) -> TokenStream {
     let former = (!former_topics.is_empty()).then(|| quote!(.formerly(&[#(#former_topics),*])));
     let revision = attributes.revision.as_ref();
     let revision = revision.map(|it| quote!(.revision(#it)));
     let shapes = reading::shapes_of(krate, attributes);
-    quote!(#krate::domain::EventType::of::<Self>(#topic) #former #revision #shapes)
+    let content = reading::content_source(krate, &quote!(Self), part);
+    quote! {
+        #krate::domain::EventType::of::<Self>(#topic) #former #revision #shapes .content(#content)
+    }
 }
 
 /// Returns the check that rejects, at compile time, two types with the same topic.

@@ -102,8 +102,10 @@ pub use retold_conformance as conformance;
 pub use retold_core::application::{Error, Result};
 #[cfg(feature = "protection")]
 pub use retold_core::protection;
+#[cfg(feature = "schema")]
+pub use retold_core::schemars;
 pub use retold_core::{
-    application, domain, mapping, projection, recording, retelling, simulation, testing,
+    application, domain, mapping, projection, recording, retelling, schema, simulation, testing,
 };
 #[cfg(feature = "postgres")]
 pub use retold_postgres as postgres;

@@ -3,7 +3,7 @@
 use crate::command::{Run, retold};
 
 /// All commands, and the commands that have commands of their own.
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["demo"],
     &["logs"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["amend"],
     &["schema"],
     &["schema", "postgres"],
+    &["schema", "events"],
 ];
 
 fn help(command: &[&str], columns: u16) -> String {

@@ -27,6 +27,7 @@ mod monitor;
 mod postgres;
 mod refusals;
 mod retelling;
+mod schema_events;
 mod system;
 mod terminal;
 mod verify;

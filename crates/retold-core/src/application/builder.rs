@@ -196,6 +196,16 @@ impl ApplicationBuilder {
         self
     }
 
+    /// Returns the readers of the declared event types.
+    pub(crate) fn declared_readers(&self) -> &[EventReader] {
+        &self.declared.readers
+    }
+
+    /// Returns the registry of the declared types and topics.
+    pub(crate) fn registry(&self) -> &TopicRegistry {
+        &self.registry
+    }
+
     /// Declares an aggregate and its events, as [`event`](Self::event) does, so that opening fails
     /// if another type has its type name or one of its topics.
     pub fn aggregate<A: Aggregate>(mut self) -> Self {

@@ -158,6 +158,11 @@ impl Application {
         Ok(check)
     }
 
+    /// Returns the readers of the declared event types.
+    pub(crate) fn declared_readers(&self) -> &[EventReader] {
+        &self.core.declared.readers
+    }
+
     /// Returns whether a recorded event of any shape is read as the same event as a new one,
     /// as one of the declared types.
     pub(crate) fn is_read_as(&self, recorded: &StoredEvent, new: &NewEvent) -> bool {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
 
+use super::content_schema::ContentSource;
 use super::subject::SubjectPart;
 use super::upcast::{Decoded, EventShape, PastEvent, Upcasted};
 
@@ -31,6 +32,8 @@ pub struct EventType {
     /// Whether the type is no longer recorded: its events are read as events of other types of the
     /// same enum.
     pub is_past: bool,
+    /// Where the JSON Schemas of its content come from, if its Rust type has them.
+    pub content: ContentSource,
     /// The Rust type that defines it. An enum that joins other events (`#[event(join)]`) has the
     /// event types of those events.
     owner: TypeId,
@@ -49,6 +52,7 @@ impl EventType {
             revision: 1,
             shapes: &[],
             is_past: false,
+            content: ContentSource::NONE,
             owner: TypeId::of::<E>(),
             owner_name: type_name::<E>,
             is_of_the_library: false,
@@ -78,6 +82,13 @@ impl EventType {
     /// Returns whether it is a type of the library that a program may use like its own.
     pub(crate) const fn is_of_the_library(&self) -> bool {
         self.is_of_the_library
+    }
+
+    /// Sets where the JSON Schemas of its content come from.
+    #[must_use]
+    pub const fn content(mut self, content: ContentSource) -> Self {
+        self.content = content;
+        self
     }
 
     /// Sets the other shapes of its events, in ascending order of their revisions.

@@ -14,6 +14,7 @@ use std::vec;
 use serde_json::Value;
 
 use super::clock::Timestamp;
+use super::content_schema::{ContentSchemas, ContentSource};
 
 /// A conversion of an older shape of an event to the next newer one. The last conversion of a chain
 /// leads to the event's present type.
@@ -288,6 +289,7 @@ pub struct EventShape {
     /// The revision of the shape.
     pub revision: u32,
     name: fn() -> &'static str,
+    content: ContentSource,
 }
 
 impl EventShape {
@@ -296,7 +298,20 @@ impl EventShape {
         Self {
             revision,
             name: type_name::<S>,
+            content: ContentSource::NONE,
         }
+    }
+
+    /// Sets where the JSON Schemas of the shape come from.
+    #[must_use]
+    pub const fn content(mut self, content: ContentSource) -> Self {
+        self.content = content;
+        self
+    }
+
+    /// Generates the JSON Schemas of the shape; `None` if its Rust type has none.
+    pub fn schemas(&self) -> Option<ContentSchemas> {
+        self.content.schemas()
     }
 
     /// Returns the name of the Rust type, for messages.

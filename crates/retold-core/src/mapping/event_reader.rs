@@ -36,6 +36,11 @@ impl EventReader {
         self.type_id == other.type_id
     }
 
+    /// Returns the types of the events.
+    pub(crate) fn types(&self) -> &'static [EventType] {
+        self.types
+    }
+
     /// Returns the present and former topics of the type.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.types.iter().flat_map(EventType::topics)

@@ -149,6 +149,14 @@ impl TopicRegistry {
         names.retired.contains(topic)
     }
 
+    /// Returns the topics that were declared as retired, sorted.
+    pub(crate) fn retired_topics(&self) -> Vec<&'static str> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let mut topics: Vec<_> = names.retired.iter().copied().collect();
+        topics.sort_unstable();
+        topics
+    }
+
     /// Returns whether the type of this topic has another topic, present or former, for which this
     /// holds.
     pub(crate) fn has_other_name(&self, topic: &str, holds: impl Fn(&str) -> bool) -> bool {

@@ -47,9 +47,11 @@ pub(super) fn expand(
             .flat_map(|it| std::iter::once(&it.topic).chain(&it.former_topics)),
     )?;
 
+    let parts = content_parts(&kinds);
     let types = kinds
         .iter()
-        .map(|it| event_type(krate, &it.topic, &it.former_topics, &it.own));
+        .zip(&parts)
+        .map(|(it, part)| event_type(krate, &it.topic, &it.former_topics, &it.own, part));
     let count = kinds.len();
     let past_events = &attributes.common.past;
     let types = all_types(krate, &quote!(&[#(#types),*]), &quote!(#count), past_events);
@@ -162,6 +164,22 @@ impl<'v> Kind<'v> {
         let (pattern, statements) = insertions(krate, &self.tags, &self.variant.fields);
         (!self.tags.is_empty()).then(|| quote!(Self::#ident #pattern => { #statements }))
     }
+}
+
+/// Returns for each variant which part of the enum is its content.
+fn content_parts(kinds: &[Kind<'_>]) -> Vec<TokenStream> {
+    let has_fields = |it: &Kind<'_>| !matches!(it.variant.fields, Fields::Unit);
+    let count = kinds.iter().filter(|it| has_fields(it)).count();
+    let mut index: usize = 0;
+    let part = |it: &Kind<'_>| {
+        if !has_fields(it) {
+            return quote!(Nothing);
+        }
+        let part = quote!(Variant { index: #index, count: #count });
+        index += 1;
+        part
+    };
+    kinds.iter().map(part).collect()
 }
 
 /// Returns how events of other shapes, past events and erased ones are read.

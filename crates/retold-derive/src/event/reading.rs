@@ -141,10 +141,26 @@ fn check_ascending(shape: &Shape, before: &mut u32) -> Result<()> {
 /// Returns the part of an event type's constant expression that lists its shapes, if it has any.
 pub(super) fn shapes_of(krate: &Path, attributes: &TypeAttributes) -> Option<TokenStream> {
     let shapes: Vec<_> = attributes.from.iter().chain(&attributes.ahead).collect();
-    let items = shapes
-        .iter()
-        .map(|Shape { revision, ty }| quote!(#krate::domain::EventShape::of::<#ty>(#revision)));
+    let items = shapes.iter().map(|Shape { revision, ty }| {
+        let content = content_source(krate, &quote!(#ty), &quote!(Whole));
+        quote!(#krate::domain::EventShape::of::<#ty>(#revision).content(#content))
+    });
     (!shapes.is_empty()).then(|| quote!(.shapes(&[#(#items),*])))
+}
+
+/// Returns the constant expression for where the schemas of a type's content come from. `part` is the
+/// part of the type that is the content.
+pub(super) fn content_source(krate: &Path, ty: &TokenStream, part: &TokenStream) -> TokenStream {
+    quote! {
+        #krate::domain::ContentSource::new(
+            {
+                #[allow(unused_imports)]
+                use #krate::domain::NoSchema as _;
+                #krate::domain::SchemaOf::<#ty>::GENERATE
+            },
+            #krate::domain::ContentPart::#part,
+        )
+    }
 }
 
 /// The constant expressions of the types of past events, each of type `&'static [EventType]`.

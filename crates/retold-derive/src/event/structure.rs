@@ -35,7 +35,11 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         ));
     }
 
-    let types = event_type(&krate, &topic, &own.former_topics, &own);
+    let part = match data.fields {
+        Fields::Unit => quote!(Nothing),
+        _ => quote!(Whole),
+    };
+    let types = event_type(&krate, &topic, &own.former_topics, &own, &part);
     let types = all_types(&krate, &quote!(&[#types]), &quote!(1), &common.past);
     let past = PastReading {
         krate: &krate,

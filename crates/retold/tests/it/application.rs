@@ -9,6 +9,8 @@ mod evolving;
 mod races;
 mod read_back;
 mod reading;
+#[cfg(feature = "schema")]
+mod schema;
 
 use std::path::Path;
 

@@ -7,6 +7,8 @@ mod blocking;
 mod contention;
 mod derive;
 mod first_program;
+#[cfg(feature = "schema")]
+mod fuzz;
 mod open;
 #[cfg(feature = "protection")]
 mod protection;

@@ -1,0 +1,86 @@
+//! The schemas of the events of an application or a system.
+
+use std::collections::BTreeSet;
+
+use super::definition::System;
+use crate::application::{Application, ApplicationBuilder};
+use crate::mapping::{EventReader, TopicRegistry};
+use crate::schema::{EventSchemas, FollowerOutline};
+
+impl System {
+    /// Describes the events of all applications, and which followers process which of them.
+    ///
+    /// The description contains the JSON Schemas of types that implement `schemars::JsonSchema`, with
+    /// the feature `schema`. Keep it in a file and check it in a test:
+    /// [`check_events_lock`](crate::testing::check_events_lock).
+    ///
+    /// ```
+    /// use retold::prelude::*;
+    /// use retold::schemars::{self, JsonSchema};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, JsonSchema)]
+    /// struct Ordered { item: String }
+    ///
+    /// let shop = System::new("shop")
+    ///     .application("orders", |app| app.event::<Ordered>())
+    ///     .build()?;
+    /// let schema = shop.schema();
+    /// assert_eq!(schema.topics()["Ordered"].revision, 1);
+    /// println!("{}", schema.to_lock());
+    /// # Ok::<(), retold::Error>(())
+    /// ```
+    pub fn schema(&self) -> EventSchemas {
+        let mut schemas = EventSchemas::new();
+        for member in self.members() {
+            let builder: ApplicationBuilder = member.builder();
+            describe(
+                member.name(),
+                builder.declared_readers(),
+                builder.registry(),
+                &mut schemas,
+            );
+            for follower in member.followers() {
+                let mut outline = FollowerOutline::new(member.name(), follower.name());
+                outline.upstreams = follower.upstreams().map(ToOwned::to_owned).collect();
+                for reader in follower.policies().readers() {
+                    schemas.add_types(reader.types());
+                }
+                let topics = follower.policies().topics().iter();
+                outline.topics = topics.map(ToString::to_string).collect();
+                schemas.add_follower(outline);
+            }
+        }
+        schemas
+    }
+}
+
+impl Application {
+    /// Describes the declared events of the application; see [`System::schema`].
+    pub fn schema(&self) -> EventSchemas {
+        let mut schemas = EventSchemas::new();
+        describe(
+            self.name(),
+            self.declared_readers(),
+            self.registry(),
+            &mut schemas,
+        );
+        schemas
+    }
+}
+
+fn describe(
+    application: &str,
+    readers: &[EventReader],
+    registry: &TopicRegistry,
+    schemas: &mut EventSchemas,
+) {
+    let mut topics = BTreeSet::new();
+    for reader in readers {
+        schemas.add_types(reader.types());
+        topics.extend(reader.types().iter().map(|it| it.topic.to_owned()));
+    }
+    for topic in registry.retired_topics() {
+        schemas.add_retired(topic);
+    }
+    schemas.add_application(application, topics.into_iter());
+}
