@@ -159,6 +159,8 @@ mod guide {
         Snapshots: "docs/guide/src/snapshots.md",
         ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
         ChangingEvents: "docs/guide/src/changing_events.md",
+        #[cfg(feature = "sqlite")]
+        EvolvingEvents: "docs/guide/src/evolving_events.md",
         DeletingAndAmending: "docs/guide/src/deleting_and_amending.md",
         #[cfg(feature = "protection")]
         ProtectingData: "docs/guide/src/protecting_data.md",

@@ -104,7 +104,8 @@ impl EventSchemas {
     }
 
     /// Returns what to record after a comparison without breaking changes: the schemas of the
-    /// program, and those of older revisions and retired topics that were recorded before.
+    /// program, and those of older revisions and retired topics that were recorded before. A topic
+    /// that the program does not have stays.
     #[must_use]
     pub fn updated(&self, program: &Self) -> Self {
         let mut topics: BTreeMap<String, TopicSchemas> = BTreeMap::new();
@@ -115,9 +116,10 @@ impl EventSchemas {
             topics.insert(topic.clone(), shapes);
         }
         for (topic, recorded) in &self.topics {
-            let name = program
-                .present(topic)
-                .map_or(topic.as_str(), |(name, _)| name);
+            let Some((name, _)) = program.present(topic) else {
+                topics.insert(topic.clone(), recorded.clone());
+                continue;
+            };
             let kept = topics.entry(name.to_owned()).or_default();
             // What was recorded under an older revision cannot change any more.
             for (revision, shape) in &recorded.shapes {

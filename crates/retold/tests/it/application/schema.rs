@@ -447,6 +447,8 @@ fn a_retired_topic_stays_in_the_file_and_a_going_back_is_noticed() {
     let kept = first.updated(&retired);
     assert!(kept.topics()["Placed"].is_retired);
     assert!(kept.compare(&retired).is_empty());
+    // A topic that the program has forgotten is not forgotten by the file.
+    assert_eq!(first.updated(&EventSchemas::new()), first);
     // The topic is used again with another shape: its old events would be read.
     let other = EventSchemas::new().event::<kinds::Placed>();
     assert!(!kept.compare(&other).breaking.is_empty());
