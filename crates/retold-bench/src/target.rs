@@ -106,6 +106,15 @@ pub(crate) const TARGETS: &[Target] = &[
         rule: Rule::MedianAtMost(60.0),
     },
     Target {
+        workload: "load-upcast-100",
+        store: "memory",
+        rule: Rule::TimesAtLeast {
+            workload: "load-aggregate-100",
+            store: "memory",
+            factor: 0.67,
+        },
+    },
+    Target {
         workload: "append-1",
         store: "sqlite",
         rule: Rule::TimesAtLeast {

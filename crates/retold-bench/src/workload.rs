@@ -11,6 +11,7 @@ pub(crate) mod processes;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod system;
+mod upcast;
 
 use crate::bench::Bench;
 use crate::contender::Contender;

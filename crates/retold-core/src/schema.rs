@@ -5,11 +5,12 @@
 //! [`Application::schema`](crate::application::Application::schema). The description is kept in a
 //! file, `events.lock`, and compared with the program in a test
 //! ([`check_events_lock`](crate::testing::check_events_lock)), so that no recorded type changes its
-//! shape unnoticed. The command `retold schema events` prints the file. The modules are in dependency
-//! order.
+//! shape unnoticed. The command `retold schema events` prints the file. The modules are in
+//! dependency order.
+
+mod shape;
 
 mod readable;
-mod shape;
 
 mod event_schemas;
 

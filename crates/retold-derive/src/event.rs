@@ -172,7 +172,8 @@ impl Implementation<'_> {
     }
 }
 
-/// Returns a type as a constant expression. `part` is the part of the Rust type that is its content.
+/// Returns a type as a constant expression. `part` is the part of the Rust type that is its
+/// content.
 fn event_type(
     krate: &Path,
     topic: &LitStr,

@@ -66,8 +66,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// - `erased = skip`, or `erased = path`: what an event is read as whose content was erased: as
 ///   nothing, or as the result of a function of `&PastEvent<'_>`, which returns an event. Without
 ///   it, reading an erased event is an error. On an enum, for all variants without their own.
-/// - `past(OldEvent, …)`: events that are no longer recorded and are read as this one. Each is itself
-///   an `Event` with its topic, and implements `Upcast` or `SplitInto` to this type.
+/// - `past(OldEvent, …)`: events that are no longer recorded and are read as this one. Each is
+///   itself an `Event` with its topic, and implements `Upcast` or `SplitInto` to this type.
 /// - `crate = path`: the path of Retold, if not `::retold`.
 ///
 /// On a variant: `topic = "…"`, the whole topic; `formerly("…", …)`, whole former topics; `revision

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use retold::prelude::*;
 use tokio::runtime::Runtime;
 
+use super::upcast::load_older;
 use crate::asked::Read;
 use crate::bare::BareLog;
 use crate::bench::Bench;
@@ -13,7 +14,7 @@ use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_store};
 
 /// Number of events of the loaded aggregate.
-const EVENTS_LOADED: u32 = 100;
+pub(super) const EVENTS_LOADED: u32 = 100;
 /// Number of tasks that send commands concurrently, each to its own aggregate.
 const WRITER_COUNT: usize = 64;
 /// Number of commands to an aggregate before its writer begins another, so that none grows without
@@ -75,6 +76,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         execute_cached(subject, one),
         execute_together(subject, many),
         load_aggregate(subject, lone),
+        load_older(subject, lone),
     ];
     if let Some(label) = subject.bare_label() {
         contenders.push(select_stream(subject, label, one));
@@ -82,7 +84,11 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     contenders
 }
 
-async fn open(subject: &Subject, workload: &str, cache_size: usize) -> Result<Application> {
+pub(super) async fn open(
+    subject: &Subject,
+    workload: &str,
+    cache_size: usize,
+) -> Result<Application> {
     let store = open_store(&subject.url(workload)).await?;
     let builder = Application::builder("shop").store(store);
     Ok(builder.cache_size(cache_size).open().await?)

@@ -159,8 +159,8 @@ fn is_selected(event_type: &EventType, only: &[&'static str]) -> bool {
 }
 
 impl<S> FoldedType<S> {
-    /// Returns whether events with this topic are folded as this type, or may be read as events that
-    /// are.
+    /// Returns whether events with this topic are folded as this type, or may be read as events
+    /// that are.
     fn takes(&self, topic: &str) -> bool {
         let is_meant = |it: &EventType| it.is_past || is_selected(it, &self.only);
         let mut types = self.types.iter();

@@ -138,8 +138,8 @@ impl LogReader {
         Ok(self.recorder.event(id).await?)
     }
 
-    /// Returns the event with this id, decoded, or `None`: also if nothing is left of it because its
-    /// content was erased.
+    /// Returns the event with this id, decoded, or `None`: also if nothing is left of it because
+    /// its content was erased.
     ///
     /// # Errors
     ///

@@ -80,8 +80,8 @@ impl ContentSource {
     }
 }
 
-/// Returns the schema of the content of a variant, from the schema of an enum as serde writes it: an
-/// object with the variant's name for each variant with fields, in the order of declaration.
+/// Returns the schema of the content of a variant, from the schema of an enum as serde writes it:
+/// an object with the variant's name for each variant with fields, in the order of declaration.
 fn variant(schema: &Value, index: usize, count: usize) -> Option<Value> {
     let one = std::slice::from_ref(schema);
     let variants = schema.get("oneOf").and_then(Value::as_array);

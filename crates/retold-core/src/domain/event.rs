@@ -26,8 +26,8 @@ pub struct EventType {
     pub former_topics: &'static [&'static str],
     /// Version number of the type's shape, from 1.
     pub revision: u32,
-    /// Other shapes of its events, in ascending order of their revisions: older ones, and newer ones
-    /// that this program can read but does not record.
+    /// Other shapes of its events, in ascending order of their revisions: older ones, and newer
+    /// ones that this program can read but does not record.
     pub shapes: &'static [EventShape],
     /// Whether the type is no longer recorded: its events are read as events of other types of the
     /// same enum.
@@ -219,9 +219,9 @@ pub trait Event: Sized + Send + Sync + 'static {
         deserializer: D,
     ) -> Result<Self, D::Error>;
 
-    /// Reads the content of an event that was recorded in another shape, and converts it: called for
-    /// another revision than the present one if the type has other [shapes](EventType::shapes), and
-    /// for types that are no longer recorded.
+    /// Reads the content of an event that was recorded in another shape, and converts it: called
+    /// for another revision than the present one if the type has other [shapes](EventType::shapes),
+    /// and for types that are no longer recorded.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Upcasting: how events of older shapes are read as present ones.
 //!
-//! An older shape is a Rust type of its own. A conversion leads from each shape to the next one, and
-//! from the last one to the present type. `#[derive(Event)]` lists the shapes, so a chain of
+//! An older shape is a Rust type of its own. A conversion leads from each shape to the next one,
+//! and from the last one to the present type. `#[derive(Event)]` lists the shapes, so a chain of
 //! conversions is a list that is known at compile time and cannot contain a loop. A conversion runs
 //! on the decoded value, so it does not depend on the codec.
 
@@ -65,8 +65,8 @@ pub trait Upcast<Next>: Sized {
 }
 
 /// A conversion of an older shape, or of an event that is no longer recorded, to any number of
-/// events of type `E`: usually a split into several. Every [`Upcast`] to an event is one, to exactly
-/// one event.
+/// events of type `E`: usually a split into several. Every [`Upcast`] to an event is one, to
+/// exactly one event.
 ///
 /// No events means that the old event no longer says anything.
 #[diagnostic::on_unimplemented(

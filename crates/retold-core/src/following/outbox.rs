@@ -267,8 +267,8 @@ impl<E: Event> Outbox<E> {
                 }
                 // It cannot be delivered by any program, and must not keep back those after it.
                 Err(MappingError::Erased { place, .. }) => {
-                    let (application, outbox) = (self.application.name(), &self.key);
-                    tracing::warn!(application, %outbox, %place, "an erased event is not delivered");
+                    let (log, outbox) = (self.application.name(), &self.key);
+                    tracing::warn!(log, %outbox, %place, "an erased event is not delivered");
                 }
                 // The events before it are delivered first.
                 Err(_) if !decoded.is_empty() => {

@@ -143,9 +143,9 @@ impl Policies {
         self.register.iter().try_for_each(|it| it(registry))
     }
 
-    /// Calls all policies for the event's topic, in order; each once for every event that the stored
-    /// event is read as, and not at all if its content was erased and its type does not declare what
-    /// it is then read as.
+    /// Calls all policies for the event's topic, in order; each once for every event that the
+    /// stored event is read as, and not at all if its content was erased and its type does not
+    /// declare what it is then read as.
     pub(crate) async fn react(&self, stored: &StoredEvent, context: &mut Context) -> Result<()> {
         let Some(policies) = self.by_topic.get(stored.topic()) else {
             return Ok(());

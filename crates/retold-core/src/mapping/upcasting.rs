@@ -1,5 +1,5 @@
-//! The last steps of reading: from an opened payload, or an erased one, to the events that it is read
-//! as.
+//! The last steps of reading: from an opened payload, or an erased one, to the events that it is
+//! read as.
 //!
 //! The payload is already decrypted and decompressed. A revision that has a shape of its own is
 //! decoded as that shape and converted; any other revision is decoded as the present type, by the

@@ -4,8 +4,8 @@
 //! time, origin, metadata and decoded value. It does not include the index in the append, the time
 //! of recording and the encoding.
 //!
-//! An event that was recorded in another revision is read as the present type and then compared. Its
-//! tags are not compared, because they are a function of the type.
+//! An event that was recorded in another revision is read as the present type and then compared.
+//! Its tags are not compared, because they are a function of the type.
 
 use crate::application::Application;
 use crate::mapping::{Arrays, json_difference};

@@ -1,5 +1,5 @@
-//! The description as an AsyncAPI document: a channel for each log, a message for each topic, and an
-//! operation for each application that records and each follower that receives.
+//! The description as an AsyncAPI document: a channel for each log, a message for each topic, and
+//! an operation for each application that records and each follower that receives.
 
 use serde_json::{Map, Value, json};
 
@@ -14,8 +14,8 @@ impl EventSchemas {
     /// Returns an [AsyncAPI](https://www.asyncapi.com/docs/reference/specification/v3.0.0) document
     /// with this title and version of the program, as JSON.
     ///
-    /// Each log is a channel. The operations say which application records in it and which followers
-    /// process which of its events.
+    /// Each log is a channel. The operations say which application records in it and which
+    /// followers process which of its events.
     pub fn to_asyncapi(&self, title: &str, version: &str) -> Value {
         let topics = || {
             self.topics

@@ -1,8 +1,8 @@
 //! The comparison of recorded schemas with those of a program: which changes are safe.
 //!
-//! A change is safe if the program can read everything that was recorded, and if older programs that
-//! still run during a deployment can read everything that it records. Within one revision both must
-//! hold. A new revision needs only the first: an older program stops before it and says so.
+//! A change is safe if the program can read everything that was recorded, and if older programs
+//! that still run during a deployment can read everything that it records. Within one revision both
+//! must hold. A new revision needs only the first: an older program stops before it and says so.
 
 use std::collections::BTreeMap;
 use std::fmt;

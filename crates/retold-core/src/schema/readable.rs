@@ -1,7 +1,7 @@
 //! Whether everything that one schema allows to be written is accepted by another that reads it.
 //!
-//! The check is conservative: what it cannot compare counts as a finding. It knows the keywords that
-//! `schemars` writes for types of serde.
+//! The check is conservative: what it cannot compare counts as a finding. It knows the keywords
+//! that `schemars` writes for types of serde.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -459,8 +459,8 @@ fn merged(mut base: Map<String, Value>, part: &Value) -> Option<Value> {
     Some(Value::Object(base))
 }
 
-/// Returns whether two alternatives are probably meant to be the same, so that their differences are
-/// worth reading.
+/// Returns whether two alternatives are probably meant to be the same, so that their differences
+/// are worth reading.
 fn is_same_kind(written: &Value, read: &Value) -> bool {
     let (Some(written), Some(read)) = (fields(written), fields(read)) else {
         return false;

@@ -50,8 +50,8 @@ pub(super) fn bare(schema: &Value) -> Value {
     }
 }
 
-/// Returns the lines in which two schemas differ, each with its path: `-` for the first, `+` for the
-/// second.
+/// Returns the lines in which two schemas differ, each with its path: `-` for the first, `+` for
+/// the second.
 pub(super) fn difference(one: &Value, other: &Value) -> Vec<String> {
     let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
     flatten(&bare(one), String::new(), &mut first);

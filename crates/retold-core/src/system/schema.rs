@@ -10,8 +10,8 @@ use crate::schema::{EventSchemas, FollowerOutline};
 impl System {
     /// Describes the events of all applications, and which followers process which of them.
     ///
-    /// The description contains the JSON Schemas of types that implement `schemars::JsonSchema`, with
-    /// the feature `schema`. Keep it in a file and check it in a test:
+    /// The description contains the JSON Schemas of types that implement `schemars::JsonSchema`,
+    /// with the feature `schema`. Keep it in a file and check it in a test:
     /// [`check_events_lock`](crate::testing::check_events_lock).
     ///
     /// ```

@@ -9,8 +9,8 @@ use crate::schema::{EventSchemas, SchemaComparison};
 /// The environment variable that makes [`check_events_lock`] write the file: `1`.
 const UPDATE: &str = "UPDATE_EVENTS_LOCK";
 
-/// Checks the events of a program against the file in which their shapes are recorded, by convention
-/// `events.lock` next to the manifest, which is committed with the program.
+/// Checks the events of a program against the file in which their shapes are recorded, by
+/// convention `events.lock` next to the manifest, which is committed with the program.
 ///
 /// With `UPDATE_EVENTS_LOCK=1` in the environment it writes the file instead, unless a change is
 /// breaking. A relative path begins at the folder of the package that is tested. See the guide's
@@ -18,7 +18,9 @@ const UPDATE: &str = "UPDATE_EVENTS_LOCK";
 ///
 /// ```no_run
 /// # use retold::system::System;
-/// # fn shop() -> System { unimplemented!() }
+/// # fn shop() -> System {
+/// #     System::new("shop").application("orders", |app| app).build().unwrap()
+/// # }
 /// #[test]
 /// fn no_event_changes_its_shape_unnoticed() {
 ///     retold::testing::check_events_lock("events.lock", &shop().schema());
@@ -78,8 +80,9 @@ fn check_or_write(path: &Path, program: &EventSchemas, is_update: bool) -> Resul
 
 fn refused(file: &str, comparison: &SchemaComparison) -> String {
     format!(
-        "the events of the program contradict {file}\n\n{comparison}\nIf no event of a topic was ever \
-         recorded anywhere that counts, remove the topic from {file} and write it with {UPDATE}=1."
+        "the events of the program contradict {file}\n\n{comparison}\nIf no event of a topic was \
+         ever recorded anywhere that counts, remove the topic from {file} and write it with \
+         {UPDATE}=1."
     )
 }
 

@@ -247,7 +247,8 @@ impl EnumAttributes {
         match given.into_iter().next() {
             Some(span) => Err(Error::new(
                 span,
-                "topics, tags and subjects are those of the joined events; write this on their structs",
+                "topics, tags and subjects are those of the joined events; write this on their \
+                 structs",
             )),
             None => Ok(()),
         }

@@ -1,5 +1,5 @@
-//! How stored events are read that differ from the present type: older and newer shapes, events that
-//! are no longer recorded, and erased ones.
+//! How stored events are read that differ from the present type: older and newer shapes, events
+//! that are no longer recorded, and erased ones.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -86,8 +86,8 @@ pub(super) fn erased_rule(meta: &ParseNestedMeta<'_>) -> Result<ErasedRule> {
     })
 }
 
-/// Checks that the revisions of the shapes ascend, the older ones below the present revision and the
-/// newer ones above it.
+/// Checks that the revisions of the shapes ascend, the older ones below the present revision and
+/// the newer ones above it.
 pub(super) fn check_shapes(
     present: Option<&LitInt>,
     from: &[Shape],
@@ -148,8 +148,8 @@ pub(super) fn shapes_of(krate: &Path, attributes: &TypeAttributes) -> Option<Tok
     (!shapes.is_empty()).then(|| quote!(.shapes(&[#(#items),*])))
 }
 
-/// Returns the constant expression for where the schemas of a type's content come from. `part` is the
-/// part of the type that is the content.
+/// Returns the constant expression for where the schemas of a type's content come from. `part` is
+/// the part of the type that is the content.
 pub(super) fn content_source(krate: &Path, ty: &TokenStream, part: &TokenStream) -> TokenStream {
     quote! {
         #krate::domain::ContentSource::new(

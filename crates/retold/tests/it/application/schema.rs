@@ -1,4 +1,5 @@
-//! The schemas of events: what is found for each kind of type, and which changes of a type are safe.
+//! The schemas of events: what is found for each kind of type, and which changes of a type are
+//! safe.
 
 use retold::domain::{PastEvent, SplitInto, Upcast, Upcasted};
 use retold::prelude::*;
