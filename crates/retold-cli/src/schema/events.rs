@@ -61,8 +61,8 @@ Examples:
   retold schema events events.lock --asyncapi --title Kennel > kennel.json
   retold schema events events.lock --since yesterday/events.lock
 
-With --since the exit code is 1 if a change is not safe: if recorded events could
-not be read, or older programs could not read new events of the same revision.";
+With --since the exit code is 1 if a change is not safe: if recorded events could not be read, or \
+older programs could not read new events of the same revision.";
 
 pub(super) fn run(
     arguments: &EventsOfProgram,
