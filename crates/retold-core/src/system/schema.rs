@@ -16,9 +16,9 @@ impl System {
     ///
     /// ```
     /// use retold::prelude::*;
-    /// use retold::schemars::{self, JsonSchema};
     ///
-    /// #[derive(Event, Serialize, Deserialize, JsonSchema)]
+    /// // With the feature: `#[derive(…, JsonSchema)]` of `retold::schemars`.
+    /// #[derive(Event, Serialize, Deserialize)]
     /// struct Ordered { item: String }
     ///
     /// let shop = System::new("shop")
