@@ -25,7 +25,7 @@ async fn deposit(bank: &Application, teller: &str) {
     for number in 0..DEPOSITS {
         let request = format!("{teller}-{number}");
         loop {
-            let command = bank.execute_or_create(&shared(), |_| deposited(1));
+            let command = bank.execute_or_create(shared(), |_| deposited(1));
             match command.command_id(&*request).await.map_err(Error::from) {
                 Ok(_) => break,
                 Err(Error::Unavailable(_) | Error::OutcomeUnknown { .. }) => {}
@@ -96,7 +96,7 @@ fn a_deletion_is_complete_under_all_faults() {
     seeds(200, |simulation| {
         let delete: Act = |bank| {
             Box::pin(async move {
-                bank.delete(&shared(), "eve", "request 17")
+                bank.delete(shared(), "eve", "request 17")
                     .await
                     .map(|_| true)
             })
@@ -114,7 +114,7 @@ fn a_deletion_is_complete_under_all_faults() {
         }
         let state = simulation.outside(async move {
             let bank = bank.open().await.unwrap();
-            bank.get(&shared()).await.map(drop)
+            bank.get(shared()).await.map(drop)
         })?;
         match state {
             Err(Error::Deleted { .. }) => Ok(()),
@@ -142,7 +142,7 @@ fn a_replaced_event_counts_once_under_all_faults() {
         let (bank, _) = run(simulation, replace)?;
         let cents = simulation.outside(async move {
             let bank = bank.open().await.unwrap();
-            bank.get(&shared()).await.unwrap().state.cents
+            bank.get(shared()).await.unwrap().state.cents
         })?;
         let deposits = i64::try_from(2 * TELLERS.len() * DEPOSITS).unwrap();
         match cents == deposits + 99 {

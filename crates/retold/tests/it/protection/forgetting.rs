@@ -132,11 +132,9 @@ async fn what_is_forgotten_is_absent_everywhere() {
     let shop = Shop::new();
     let (one, other) = (shop.open().await, shop.open().await);
     let id = Id::<Customer>::from(17);
-    one.execute_or_create(&id, |_| registered(17))
-        .await
-        .unwrap();
+    one.execute_or_create(id, |_| registered(17)).await.unwrap();
     let paid = |_: &Customer| CustomerEvent::Paid { amount: 5 };
-    one.execute(&id, paid).await.unwrap();
+    one.execute(id, paid).await.unwrap();
     let whole = state(Some(SECRET), "ada@example.org", 5);
     // Both have the state in their caches, and there is a snapshot.
     for application in [&one, &other] {
@@ -155,7 +153,7 @@ async fn what_is_forgotten_is_absent_everywhere() {
         assert_eq!(at.unwrap().state, state(None, "unknown", 0));
     }
     // A decision of a process that had it in its cache does not see it either.
-    let seen = other.execute(&id, |it: &Customer| {
+    let seen = other.execute(id, |it: &Customer| {
         assert_eq!(*it, rest);
         CustomerEvent::Paid { amount: 1 }
     });
@@ -174,7 +172,7 @@ async fn a_whole_event_is_read_as_erased() {
         id: 17,
         text: SECRET.into(),
     };
-    let recorded = application.execute_or_create(&id, |_| wrote.clone());
+    let recorded = application.execute_or_create(id, |_| wrote.clone());
     recorded.await.unwrap();
     assert!(!contains(&shop.stored().await[0], SECRET));
     let read = application
@@ -203,7 +201,7 @@ async fn forgetting_is_recorded_once_and_handled_by_programs() {
     let application = shop.open().await;
     let id = Id::<Customer>::from(17);
     application
-        .execute_or_create(&id, |_| registered(17))
+        .execute_or_create(id, |_| registered(17))
         .await
         .unwrap();
     // As after a kill between the two steps: the key is destroyed, and the log does not know yet.
@@ -227,17 +225,15 @@ async fn later_events_are_refused_until_the_subject_is_readmitted() {
     let shop = Shop::new();
     let (one, other) = (shop.open().await, shop.open().await);
     let id = Id::<Customer>::from(17);
-    let recorded = one.execute_or_create(&id, |_| registered(17));
+    let recorded = one.execute_or_create(id, |_| registered(17));
     recorded.command_id("first").await.unwrap();
     other
-        .execute(&id, |_: &Customer| registered(17))
+        .execute(id, |_: &Customer| registered(17))
         .await
         .unwrap();
     one.forget("customer:17", None).await.unwrap();
     for application in [&one, &other] {
-        let refused = application
-            .execute(&id, |_: &Customer| registered(17))
-            .await;
+        let refused = application.execute(id, |_: &Customer| registered(17)).await;
         let error = refused.unwrap_err().to_string();
         assert!(
             error.contains("customer:17") && error.contains("forgotten"),
@@ -245,17 +241,17 @@ async fn later_events_are_refused_until_the_subject_is_readmitted() {
         );
     }
     // A command that was recorded before is still recognized.
-    let repeated = one.execute_or_create(&id, |_| registered(17));
+    let repeated = one.execute_or_create(id, |_| registered(17));
     repeated.command_id("first").await.unwrap();
     // Others are not concerned.
     other
-        .execute_or_create(&Id::<Customer>::from(18), |_| registered(18))
+        .execute_or_create(Id::<Customer>::from(18), |_| registered(18))
         .await
         .unwrap();
 
     assert!(other.readmit("customer:17").await.unwrap());
     assert!(!other.readmit("customer:17").await.unwrap());
-    one.execute(&id, |_: &Customer| registered(17))
+    one.execute(id, |_: &Customer| registered(17))
         .await
         .unwrap();
     assert_eq!(
@@ -336,7 +332,7 @@ async fn wrong_declarations_record_nothing() {
         .open();
     let plain = plain.await.unwrap();
     let id = Id::<Customer>::from(17);
-    let refused = plain.execute_or_create(&id, |_| registered(17)).await;
+    let refused = plain.execute_or_create(id, |_| registered(17)).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("no keys for subjects"), "{error}");
     let error = plain.forget("customer:17", None).await.unwrap_err();
@@ -349,7 +345,7 @@ async fn a_program_without_the_log_of_keys_says_what_is_missing() {
     let application = shop.open().await;
     let id = Id::<Customer>::from(17);
     application
-        .execute_or_create(&id, |_| registered(17))
+        .execute_or_create(id, |_| registered(17))
         .await
         .unwrap();
     let builder = Application::builder("shop").store(shop.store.clone());
@@ -373,7 +369,7 @@ async fn data_of_a_subject_that_was_copied_to_another_event_is_refused() {
     let builder = Application::builder("shop").store(shop.store.clone());
     let application = builder.protection(protection).open().await.unwrap();
     let id = Id::<Customer>::from(17);
-    let recorded = application.execute_or_create(&id, |_| registered(17));
+    let recorded = application.execute_or_create(id, |_| registered(17));
     recorded.await.unwrap();
     let stored = shop.stored().await.remove(0);
     assert_eq!(stored.encoding_text(), "json.parts");
@@ -466,7 +462,7 @@ async fn concurrent_forgetting_and_writing() {
             let id = Id::<Customer>::from(number);
             for _ in 0..5 {
                 // Refused while it is forgotten.
-                let _ = application.execute_or_create(&id, |_| registered(17)).await;
+                let _ = application.execute_or_create(id, |_| registered(17)).await;
                 application.forget("customer:17", None).await.unwrap();
                 application.readmit("customer:17").await.unwrap();
             }
@@ -518,7 +514,7 @@ async fn views_learn_of_it() {
     let application = shop.open().await;
     let id = Id::<Customer>::from(17);
     application
-        .execute_or_create(&id, |_| registered(17))
+        .execute_or_create(id, |_| registered(17))
         .await
         .unwrap();
     let names = fold_of::<Names, CustomerEvent>();
