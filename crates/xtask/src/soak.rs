@@ -1,10 +1,10 @@
 //! `cargo xtask soak --minutes N`: systems in several processes, disturbed until the time is up.
 //!
 //! A round runs `retold demo --cluster`, either on a PostgreSQL server that crashes now and then or
-//! on a SQLite file, or runs the Paxos example's test on a cluster, or the tests of SQLite that kill
-//! processes while they erase and purge and that flip bits of files. Each round prints its seed. The
-//! rounds themselves kill and suspend processes. A file in the folder holds the output of a round.
-//! The first round that fails ends the soak, and the folder is kept.
+//! on a SQLite file, or runs the Paxos example's test on a cluster, or the tests of SQLite that
+//! kill processes while they erase and purge and that flip bits of files. Each round prints its
+//! seed. The rounds themselves kill and suspend processes. A file in the folder holds the output of
+//! a round. The first round that fails ends the soak, and the folder is kept.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -69,8 +69,8 @@ impl Application {
     /// # Errors
     ///
     /// [`Error::NotFound`] if it has no events; [`Error::Invalid`] as for
-    /// [`amender`](Self::amender), or if the application was opened read-only; [`Error::OutcomeUnknown`],
-    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`amender`](Self::amender), or if the application was opened read-only;
+    /// [`Error::OutcomeUnknown`], [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn delete<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,

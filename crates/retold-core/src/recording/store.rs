@@ -116,8 +116,8 @@ pub trait Store: Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// Removes what erased and replaced events and dropped snapshots left behind in the files of the
-    /// store: in SQLite, free space of the file and the write-ahead log; in PostgreSQL, the old
+    /// Removes what erased and replaced events and dropped snapshots left behind in the files of
+    /// the store: in SQLite, free space of the file and the write-ahead log; in PostgreSQL, the old
     /// versions of rows. Backups, replicas and copies of the store are out of its reach.
     ///
     /// Reads and appends are still possible while it runs, but may take longer.

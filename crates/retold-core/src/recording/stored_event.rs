@@ -403,7 +403,8 @@ impl StoredEvent {
         Metadata::from_bytes(self.metadata_bytes()).map_err(|error| self.corrupt(error))
     }
 
-    /// Returns whether the metadata is encrypted. No JSON begins with the first byte of an envelope.
+    /// Returns whether the metadata is encrypted. No JSON begins with the first byte of an
+    /// envelope.
     pub fn has_sealed_metadata(&self) -> bool {
         self.metadata_bytes().first() == Some(&SEALED)
     }

@@ -81,8 +81,8 @@ impl ProtectedRecorder {
         }
         Err(RecordError::invalid(format!(
             "nothing is recorded: the event {:?} has data of the subject {:?}, which was \
-             forgotten; to record data of it again, readmit it: `SubjectKeys::readmit`, or `retold forget \
-             --readmit`",
+             forgotten; to record data of it again, readmit it: `SubjectKeys::readmit`, or \
+             `retold forget --readmit`",
             event.topic, part.subject
         )))
     }

@@ -318,8 +318,8 @@ async fn a_state_that_its_snapshot_changes_is_not_kept(place: Place) {
 enum Fate {
     /// It reads back unchanged.
     Same,
-    /// It reads back without the parts that the codec or its serde attributes leave out, also for the
-    /// writer.
+    /// It reads back without the parts that the codec or its serde attributes leave out, also for
+    /// the writer.
     Reduced,
     /// The command fails with an error.
     Refused,
