@@ -22,6 +22,8 @@ pub(crate) enum Refusal {
     WriterStopped,
     #[error("another append of its group could not be committed")]
     GroupFailed,
+    #[error("the database ended the transaction before it was complete")]
+    TransactionEnded,
     #[error(
         "the file was removed or renamed since it was opened; nothing is written or read \
          until it is opened again"
@@ -55,6 +57,20 @@ pub(crate) fn damaged(what: impl Into<String>) -> Error {
 /// the driver's errors, until [`before_commit`] returns it.
 pub(crate) fn carried(error: RecordError) -> Error {
     Error::ToSqlConversionFailure(Box::new(error))
+}
+
+/// For an error of a lookup by which an append is judged: damage is the answer to the append. Any
+/// other error ends the transaction, because SQLite may have rolled it back already: it does so
+/// when a read fails or memory is short (`isSpecialError` in `sqlite3VdbeHalt`).
+///
+/// # Errors
+///
+/// Any that is not damage.
+pub(crate) fn answered(error: RecordError) -> Result<RecordError, Error> {
+    match error {
+        RecordError::Corrupt(_) => Ok(error),
+        other => Err(carried(other)),
+    }
 }
 
 /// Whether another connection holds a lock that this one needs, so that waiting helps.

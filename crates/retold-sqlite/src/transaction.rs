@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::birth::check_birth;
+use crate::error::answered;
 use crate::file::connection::data_version;
 use crate::file::known::{Known, KnownLog, KnownStream, Label};
 use crate::file::log::{Born, Log};
@@ -68,7 +69,7 @@ impl<'a> Transaction<'a> {
                     last: seq,
                 };
                 if let Err(error) = log_events(self.conn, born, span, 1) {
-                    return Ok(Err(error));
+                    return answered(error).map(Err);
                 }
             }
             self.known.learn_log(&log.name, born, head);

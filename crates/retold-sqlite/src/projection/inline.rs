@@ -13,6 +13,7 @@ use retold_core::projection::{
 use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, StoredEvent};
 
 use super::{Halt, Sqlite, SqliteTables, SqliteView};
+use crate::error::answered;
 use crate::file::head;
 use crate::file::log::{Born, Log};
 use crate::reading::matches::Span;
@@ -139,8 +140,12 @@ fn catch_up(transaction: &Transaction<'_>, view: &SqliteView, born: Born) -> Res
             first: born.key.seq(position(checkpoint) + 1),
             last: born.key.seq(position(head)),
         };
-        let events = log_events(conn, born, span, CATCH_UP_PAGE_EVENTS)
-            .map_err(|error| Halt::Refused(view.rules().error(error)))?;
+        let events = log_events(conn, born, span, CATCH_UP_PAGE_EVENTS).map_err(|error| {
+            match answered(error) {
+                Ok(damage) => Halt::Refused(view.rules().error(damage)),
+                Err(error) => Halt::Sqlite(error),
+            }
+        })?;
         if let Some(last) = events.last() {
             checkpoint = take_page(transaction, view, checkpoint, &events, last.checkpoint())?;
         }

@@ -14,7 +14,7 @@ use retold_core::recording::{
 };
 use rusqlite::{Connection, params};
 
-use crate::error::{carried, damaged};
+use crate::error::{answered, carried, damaged};
 use crate::file::known::Label;
 use crate::file::log::Born;
 use crate::file::names::label_key;
@@ -61,7 +61,7 @@ impl Transaction<'_> {
                 _ => match self.named_event(born, amendment, &mut topics)? {
                     Ok(Some(event)) => judge_by_id(amendment, &of_streams, event),
                     Ok(None) => Err(AmendmentConflict::Missing),
-                    Err(error) => return Ok(Some(error)),
+                    Err(error) => return answered(error).map(Some),
                 },
             };
             if let Err(reason) = judged {

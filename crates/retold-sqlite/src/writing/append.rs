@@ -6,6 +6,7 @@ use std::sync::Arc;
 use retold_core::recording::{Append, Appended, Position, Positions, RecordError};
 
 use super::judge::Verdict;
+use crate::error::answered;
 use crate::file::log::{Born, Log};
 use crate::projection::inline::{SqliteInlineProjections, refused};
 use crate::projection::{SqliteView, inline};
@@ -87,7 +88,7 @@ impl Transaction<'_> {
         let limit = usize::try_from(positions.count()).unwrap_or(usize::MAX);
         let events = match log_events(self.conn, born, span, limit) {
             Ok(events) => events,
-            Err(error) => return Ok(Some(error)),
+            Err(error) => return answered(error).map(Some),
         };
         for projection in projections {
             match projection.take_new(self.conn, &events) {

@@ -14,7 +14,7 @@ use retold_core::recording::RecordError;
 use rusqlite::Connection;
 
 use super::member::{End, Group};
-use crate::error::{before_commit, is_busy, of_commit};
+use crate::error::{Refusal, before_commit, carried, is_busy, of_commit};
 use crate::file::connection::{BUSY_PAUSE, data_version};
 use crate::file::known::Known;
 use crate::file::presence::FilePresence;
@@ -143,9 +143,16 @@ impl Writing {
 
     fn perform(&mut self, group: &mut Group) -> rusqlite::Result<()> {
         let mut transaction = Transaction::enter(&self.conn, &mut self.known)?;
-        group
-            .iter_mut()
-            .try_for_each(|member| member.perform(&mut transaction))
+        for member in group {
+            member.perform(&mut transaction)?;
+            // What the next member writes would otherwise be committed at once, and be judged by
+            // what the earlier ones only seemed to write.
+            if transaction.conn.is_autocommit() {
+                let error = RecordError::unavailable("writing", Refusal::TransactionEnded);
+                return Err(carried(error));
+            }
+        }
+        Ok(())
     }
 
     /// Takes SQLite's write lock, which only one connection of all processes can hold.
@@ -201,12 +208,11 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    use retold_core::recording::Conflict;
-    use retold_core::recording::Failure;
-    use retold_core::recording::NewEvent;
-    use retold_core::recording::{Append, Appended};
-    use retold_core::recording::{Condition, ExpectedVersion};
-    use retold_core::recording::{EventId, LogId};
+    use retold_core::recording::{
+        Amendment, Append, Appended, Condition, Conflict, ERASED_TOPIC, ErasedParts, EventId,
+        ExpectedVersion, Failure, LogId, NewEvent, Query,
+    };
+    use rusqlite::limits::Limit;
     use uuid::Uuid;
 
     use super::*;
@@ -390,6 +396,82 @@ mod tests {
         assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
         assert!(matches!(answer(&recorded), Ok(Appended::Recorded(_))));
         assert!(matches!(answer(&failed), Err(RecordError::Unavailable(_))));
+    }
+
+    /// Goal: if SQLite rolls the transaction back while a member runs, the members after it are not
+    /// recorded without those before it. Method: a member ends the transaction but answers as if
+    /// nothing had happened, as a failed read of a judgment could.
+    #[test]
+    fn nothing_is_recorded_after_the_transaction_ended() {
+        let mut fixture = Fixture::new();
+        let ending = |transaction: &mut Transaction<'_>| {
+            transaction.conn.execute_batch("ROLLBACK")?;
+            let error = RecordError::unavailable("reading", Refusal::NoReader);
+            Ok::<Result<(), _>, _>(Err(error))
+        };
+        let ended = Arc::new(OutcomeSlot::new());
+        let (mut group, mut slots) = (Group::new(), Vec::new());
+        for id in 1..=3 {
+            let (log, slot) = (fixture.log.clone(), Arc::new(OutcomeSlot::new()));
+            group.push(Box::new(AppendMember::new(
+                log,
+                none(),
+                append(id),
+                slot.clone(),
+            )));
+            slots.push(slot);
+            if id == 1 {
+                group.push(Box::new(WorkMember::new(0, ending, ended.clone())));
+            }
+        }
+        assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
+        for slot in &slots {
+            let answer = answer(slot);
+            assert!(matches!(answer, Ok(Appended::Recorded(_))), "{answer:?}");
+        }
+        assert!(matches!(answer(&ended), Err(RecordError::Unavailable(_))));
+        let positions = "SELECT group_concat(seq & 255) FROM event";
+        let positions: String = fixture
+            .writing
+            .conn
+            .query_row(positions, [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(positions, "1,2,3");
+    }
+
+    /// Goal: an append is not answered with an error after which SQLite may have rolled back.
+    /// Method: a row is larger than SQLite may read; that error is as little damage as a failed
+    /// read.
+    #[test]
+    fn a_failed_read_is_no_judgment() {
+        let mut fixture = Fixture::new();
+        let mut large = append(1).new_events()[0].clone().tag("large");
+        large.payload = Some(vec![b'x'; 100_000].into());
+        assert!(fixture.commit([Append::of([large])])[0].is_ok());
+        let mut judge = |append: Append| {
+            let Writing { conn, known, .. } = &mut fixture.writing;
+            conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, 50_000).unwrap();
+            conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let mut transaction = Transaction::enter(conn, known).unwrap();
+            let judged = transaction.append(&fixture.log, &none(), &append);
+            conn.execute_batch("ROLLBACK").unwrap();
+            judged.map(|(answer, _)| answer)
+        };
+        let record = NewEvent::new(EventId::new(Uuid::from_u128(2)), ERASED_TOPIC, "{}");
+        let erase = Append::of([record.stream("dog/1")]).amendment(Amendment::EraseEvent {
+            event: EventId::new(Uuid::from_u128(1)),
+            stream: Some("dog/1".into()),
+            parts: ErasedParts::ALL,
+        });
+        let unique = append(2).condition(Condition::none_match(Query::tag("large")));
+        for append in [erase, unique] {
+            let judged = judge(append);
+            assert!(judged.is_err(), "{judged:?}");
+        }
+        fixture.writing.known.forget();
+        let Writing { conn, known, .. } = &mut fixture.writing;
+        let met = Transaction::enter(conn, known).unwrap().meet(&fixture.log);
+        assert!(met.is_err(), "{met:?}");
     }
 
     /// A commit while the file is moved away is in a file that no path leads to: its outcome is

@@ -11,7 +11,7 @@ use retold_core::recording::{
 };
 use rusqlite::{Connection, params};
 
-use crate::error::{Refusal, damaged};
+use crate::error::{Refusal, answered, damaged};
 use crate::file::head;
 use crate::file::log::Born;
 use crate::file::seq::{LogKey, NUMBER_MAX};
@@ -193,15 +193,13 @@ impl Transaction<'_> {
             None => return Ok(None),
         };
         // An index names it; the event's own content shows whether it matches.
-        Ok(Some(
-            match event_that_matches(self.conn, born, query, found) {
-                Ok(event) => {
-                    let (condition, found) = (index, event.checkpoint());
-                    Conflict::Query { condition, found }.into()
-                }
-                Err(error) => error,
-            },
-        ))
+        match event_that_matches(self.conn, born, query, found) {
+            Ok(event) => {
+                let (condition, found) = (index, event.checkpoint());
+                Ok(Some(Conflict::Query { condition, found }.into()))
+            }
+            Err(error) => answered(error).map(Some),
+        }
     }
 }
 
