@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::amendment::AMENDED_TOPIC;
+use super::amendment::is_amendment_record;
 use super::error::RecordError;
 use super::fault::Corrupt;
 use super::identity::{Checkpoint, LogId, Position, Version};
@@ -149,7 +149,8 @@ struct Verification<'a> {
     tags: BTreeMap<Arc<str>, Trail>,
     /// The number of events that could not be read: if there are any, no index can be compared.
     unreadable_count: u64,
-    /// Whether an event was replaced, so that a topic may be listed that no event has any more.
+    /// Whether an event may have been replaced, so that a topic may be listed that no event has any
+    /// more: any record of an amendment may be that of a replacement.
     is_amended: bool,
 }
 
@@ -212,7 +213,7 @@ impl Verification<'_> {
                 after = Some(event.position());
                 self.report.events += 1;
                 self.report.erased += u64::from(event.is_erased());
-                self.is_amended |= event.topic() == AMENDED_TOPIC;
+                self.is_amended |= is_amendment_record(event.topic());
             }
             if page.events.is_empty() {
                 let what = format!("the log ends before its head, which is at {total}");

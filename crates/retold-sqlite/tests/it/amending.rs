@@ -339,26 +339,79 @@ async fn a_damaged_event_is_not_amended() {
     }
 }
 
-/// A snapshot of a state before an amendment may contain what was erased.
+/// A record drops the snapshots of a stream only with an amendment that changes an event of it. One
+/// that changes nothing there leaves them, and the store is as sound as before.
 #[tokio::test]
-async fn verifying_finds_a_snapshot_that_outlived_an_amendment() {
+async fn a_snapshot_before_a_record_without_changes_is_sound() {
     let place = Place::new();
     let store = place.open();
     let dogs = log(&store, "dogs").await;
+    dogs.append(Append::of([event(50)])).await.unwrap();
     fill(&*dogs).await;
-    let other = Connection::open(place.path()).unwrap();
-    other
-        .execute_batch("CREATE TABLE kept AS SELECT * FROM snapshot")
-        .unwrap();
-    let append = Append::of([record(100, STREAM)]).amendment(erase(1));
+    let erase_first = || Amendment::EraseStream {
+        stream: STREAM.into(),
+        after: None,
+        until: Version::FIRST,
+        parts: ErasedParts::ALL,
+    };
+    let append = Append::of([record(100, STREAM)]).amendment(erase_first());
     dogs.append(append).await.unwrap();
-    assert_eq!(store.verify().await.unwrap(), []);
-    other
-        .execute_batch("INSERT INTO snapshot SELECT * FROM kept")
-        .unwrap();
-    let found = store.verify().await.unwrap();
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].what().contains("last amendment"), "{found:?}");
+    let last = Version::new(EVENTS + 1).unwrap();
+    let snapshot = StoredSnapshot::new(STREAM, last, "Dog", "{}");
+    dogs.put_snapshot(snapshot).await.unwrap();
+
+    let mut deleted = record(101, STREAM);
+    deleted.topic = "retold.deleted".into();
+    let mut reopened = record(102, STREAM);
+    reopened.topic = "retold.reopened".into();
+    let elsewhere = Amendment::EraseEvent {
+        event: id(50),
+        stream: None,
+        parts: ErasedParts::ALL,
+    };
+    for append in [
+        Append::of([deleted]),
+        Append::of([reopened]),
+        Append::of([record(103, STREAM)]).amendment(elsewhere),
+        // Nothing is left to erase.
+        Append::of([record(104, STREAM)]).amendment(erase_first()),
+    ] {
+        dogs.append(append).await.unwrap();
+        assert!(dogs.snapshot(STREAM, None).await.unwrap().is_some());
+        check_is_sound(&store).await;
+    }
+}
+
+/// Whichever topic the record of a replacement has, the log is sound without the former topic.
+#[tokio::test]
+async fn any_record_may_be_that_of_a_replacement() {
+    for topic in [
+        "retold.erased",
+        "retold.amended",
+        "retold.deleted",
+        "retold.reopened",
+    ] {
+        let place = Place::new();
+        let store = place.open();
+        let dogs = log(&store, "dogs").await;
+        dogs.append(Append::of([event(1).stream(STREAM)]))
+            .await
+            .unwrap();
+        let first = dogs.event(id(1)).await.unwrap().unwrap();
+        let mut replacement = Replacement::of(&first, "{}").unwrap();
+        replacement.topic = "Dog.Renamed".into();
+        let mut record = record(2, STREAM);
+        record.topic = topic.into();
+        let replace = Amendment::ReplaceEvent {
+            event: id(1),
+            stream: Some(STREAM.into()),
+            replacement,
+        };
+        dogs.append(Append::of([record]).amendment(replace))
+            .await
+            .unwrap();
+        check_is_sound(&store).await;
+    }
 }
 
 #[tokio::test]
