@@ -20,6 +20,9 @@ use crate::recording::{
     Origin, PageEnd, Position, Replacement, StoredEvent, StreamRead, Version,
 };
 
+/// The beginning of the names of the streams of followers.
+const FOLLOWER_STREAMS: &str = "retold.follower/";
+
 impl Application {
     /// Returns the means to amend recorded events. `by` says who amends them, and `reason` why;
     /// both are recorded with each amendment.
@@ -416,6 +419,7 @@ impl Amender {
         amendment: Amendment,
         record: AmendmentRecord,
     ) -> Result<Amended> {
+        stored.stream().map_or(Ok(()), Self::check_stream)?;
         if let Err(reason) = amendment.amended(stored) {
             return Err(Error::invalid(format!(
                 "the event {} at position {} is not amended: {reason}",
@@ -438,6 +442,17 @@ impl Amender {
         }
         let record = self.settle(append(record)).await?;
         Ok(Amended { events: 1, record })
+    }
+
+    /// Refuses the history of a follower, which the follower needs.
+    fn check_stream(stream: &str) -> Result<()> {
+        match stream.starts_with(FOLLOWER_STREAMS) {
+            true => Err(Error::invalid(format!(
+                "the stream {stream:?} is the history of a follower, which reads it whenever it \
+                 starts; it cannot be amended"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Returns the event that records an amendment, for its stream.
@@ -473,8 +488,9 @@ impl Amender {
         })
     }
 
-    /// Returns the last event of a stream.
+    /// Returns the last event of a stream that may be amended.
     async fn last(&self, stream: &Arc<str>) -> Result<StoredEvent> {
+        Self::check_stream(stream)?;
         let read = StreamRead::new(Arc::clone(stream)).backward().limit(1);
         let mut page = self.application.recorder().read_stream(read).await?;
         page.events

@@ -1,19 +1,20 @@
 //! Folds: states over the events of some types and tags, anywhere in the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use super::error::Result;
-use super::handle::Application;
+use super::error::{Error, Result};
+use super::handle::{Application, ReadByTopics};
 use super::limits::FOLD_PAGE_EVENTS;
 use super::model::{Model, Reach, ReadTo};
 use super::topic_watch::unknown_topic;
 use crate::domain::{Apply, Event, EventType};
-use crate::mapping::{Mapper, RegistryError, TopicRegistry};
+use crate::mapping::{Mapper, MappingError, RegistryError, TopicRegistry};
 use crate::recording::limits::QUERY_NAMES_MAX;
 use crate::recording::{
-    BoxFuture, Checkpoint, Condition, Invalid, LogRead, PageEnd, Query, QueryItem, StoredEvent,
+    BoxFuture, Checkpoint, Condition, Invalid, LogRead, PageEnd, Position, Query, QueryItem,
+    StoredEvent,
 };
 
 /// A state folded over the events of some types with some tags, anywhere in the log. It is a
@@ -76,6 +77,9 @@ pub struct FoldPlace {
     /// topics the log had. This detects both an event of such a topic and a topic that is new to
     /// the log between the read and the append.
     watched: Option<(Query, u64)>,
+    /// The state is that of the log with all amendments up to here. None before the first read, and
+    /// while it is not known.
+    amended_to: Option<Checkpoint>,
 }
 
 impl<S> Fold<S> {
@@ -208,7 +212,8 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                 (kind.register)(application.registry())?;
             }
             let query = self.query()?;
-            let mut seen = place.checkpoint;
+            // The last deletions of the streams of erased events.
+            let mut deletions = HashMap::new();
             loop {
                 let until = match reach {
                     Reach::Cached | Reach::Newest => None,
@@ -223,20 +228,48 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                     .after_checkpoint(place.checkpoint)
                     .until(until)
                     .limit(FOLD_PAGE_EVENTS);
-                let (page, watched) = application.read_by_topics(read).await?;
+                let ReadByTopics {
+                    page,
+                    query: watched,
+                    has_amendments,
+                } = application.read_by_topics(read).await?;
+                let is_complete = page.end == PageEnd::Complete;
+                if place.checkpoint.is_none() && place.amended_to.is_none() && has_amendments {
+                    // A page shows one state of the log; several do not. So they are read after
+                    // the amendments up to a head that is known.
+                    place.amended_to = match is_complete {
+                        true => page.read_to,
+                        false => application.head().await?.checkpoint,
+                    };
+                    if !is_complete {
+                        continue;
+                    }
+                }
                 for stored in &page.events {
-                    self.take_in(application, stored, state)?;
+                    match self.take_in(application, stored, state) {
+                        Err(Error::Mapping(MappingError::Erased { .. }))
+                            if is_deleted(application, stored, &mut deletions).await? => {}
+                        taken => taken?,
+                    }
                     place.checkpoint = Some(stored.checkpoint());
                 }
-                if page.end == PageEnd::Complete {
-                    if let Some(seen) = seen.take()
-                        && application.is_amended_between(seen, page.read_to).await?
-                    {
+                if is_complete {
+                    let is_amended = match place.amended_to {
+                        Some(after) => {
+                            has_amendments
+                                && application.is_amended_between(after, page.read_to).await?
+                        }
+                        // The first amendments of the log were made while several pages were read.
+                        None => has_amendments,
+                    };
+                    if is_amended {
                         // Among the amended events may be some that the state has seen.
                         (*state, *place) = self.begin();
+                        place.amended_to = page.read_to;
                         continue;
                     }
                     place.checkpoint = page.read_to;
+                    place.amended_to = page.read_to;
                     place.watched = Some((watched, page.topic_count));
                     return Ok(ReadTo::one(page.read_to));
                 }
@@ -256,6 +289,27 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
             conditions.push(Condition::none_match_after(query, after));
         }
     }
+}
+
+/// Returns whether the stream of an event was deleted after it. `known` has the last deletions of
+/// streams that were looked up before.
+async fn is_deleted(
+    application: &Application,
+    stored: &StoredEvent,
+    known: &mut HashMap<Arc<str>, Option<Position>>,
+) -> Result<bool> {
+    let Some(stream) = stored.stream() else {
+        return Ok(false);
+    };
+    let deletion = match known.get(stream) {
+        Some(deletion) => *deletion,
+        None => {
+            let deletion = application.last_deletion(stream).await?;
+            known.insert(stream.into(), deletion);
+            deletion
+        }
+    };
+    Ok(deletion > Some(stored.position()))
 }
 
 impl<S: Clone> Clone for Fold<S> {

@@ -29,8 +29,17 @@ use crate::protection::Protection;
 use crate::recording::{
     AMENDED_TOPIC, AmendmentConflict, Append, Appended, BoxFuture, Checkpoint, Conflict,
     DELETED_TOPIC, ERASED_TOPIC, EventId, ExpectedVersion, Failure, Head, LogId, LogRead, Metadata,
-    Page, Position, Query, QueryItem, RecordError, Recorder, Store,
+    Page, Position, Query, QueryItem, RecordError, Recorder, Store, StoredEvent,
 };
+
+/// A page that was read by topics.
+pub(super) struct ReadByTopics {
+    pub(super) page: Page,
+    /// The query, with the topics that no registered type has.
+    pub(super) query: Query,
+    /// Whether events of the log were ever amended.
+    pub(super) has_amendments: bool,
+}
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
 ///
@@ -138,31 +147,31 @@ impl Application {
         &self.core.registry
     }
 
-    /// Reads a page that includes the events of topics that no registered type has. Also returns
-    /// the query with these topics.
-    pub(super) async fn read_by_topics(&self, read: LogRead) -> Result<(Page, Query), RecordError> {
+    /// Reads a page that includes the events of topics that no registered type has.
+    pub(super) async fn read_by_topics(&self, read: LogRead) -> Result<ReadByTopics, RecordError> {
         let core = &self.core;
         let lock = || core.topics.lock().unwrap_or_else(PoisonError::into_inner);
         let mut watch = lock().clone();
         let query = read.query.clone();
         let page = watch.read(&*core.recorder, &core.registry, read).await;
         let query = watch.widened(&query);
+        let has_amendments = watch.has_amendments();
         *lock() = watch;
-        Ok((page?, query))
+        Ok(ReadByTopics {
+            page: page?,
+            query,
+            has_amendments,
+        })
     }
 
     /// Returns whether events were amended, or a subject was forgotten, after one checkpoint, up to
-    /// another. Costs a read only if events of the log were ever amended.
+    /// another.
     pub(super) async fn is_amended_between(
         &self,
         after: Checkpoint,
         until: Option<Checkpoint>,
     ) -> Result<bool> {
-        let watch = self.core.topics.lock();
-        let has_amendments = watch
-            .unwrap_or_else(PoisonError::into_inner)
-            .has_amendments();
-        if !has_amendments || until.is_none_or(|until| until.position <= after.position) {
+        if until.is_none_or(|until| until.position <= after.position) {
             return Ok(false);
         }
         let amended = [
@@ -177,6 +186,14 @@ impl Application {
             .until(until.map(|until| until.position))
             .limit(1);
         Ok(!self.core.recorder.read_log(read).await?.events.is_empty())
+    }
+
+    /// Returns the position of the last event that deleted a stream, if there is one.
+    pub(super) async fn last_deletion(&self, stream: &str) -> Result<Option<Position>> {
+        let item = QueryItem::new().stream(stream).topic(DELETED_TOPIC);
+        let read = LogRead::of(Query::item(item)).backward().limit(1);
+        let page = self.core.recorder.read_log(read).await?;
+        Ok(page.events.first().map(StoredEvent::position))
     }
 
     /// Reads which subjects were forgotten, in any process, so that no cached state has their data.

@@ -187,7 +187,11 @@ impl<A: Aggregate> Model for Id<A> {
             let stream: Arc<str> = self.stream().into();
             application.see_forgotten().await?;
             let cached = match reach {
-                Reach::Cached => application.core.cache.get(&stream),
+                // It may have been reopened since it was cached as deleted.
+                Reach::Cached => {
+                    let cached = application.core.cache.get(&stream);
+                    cached.filter(|folded: &Folded<A>| !folded.is_deleted)
+                }
                 Reach::Newest | Reach::UpTo(_) => None,
             };
             let (folded, read_to) = match (cached, reach) {

@@ -12,8 +12,8 @@ use super::telemetry;
 use crate::domain::{Aggregate, Id, SnapshotRule, Timestamp};
 use crate::mapping::MappingError;
 use crate::recording::{
-    AMENDED_TOPIC, Checkpoint, Corrupt, DELETED_TOPIC, ERASED_TOPIC, Encoding, PageEnd,
-    REOPENED_TOPIC, StoredEvent, StoredSnapshot, StreamRead, Version,
+    AMENDED_TOPIC, Checkpoint, Corrupt, DELETED_TOPIC, ERASED_TOPIC, Encoding, LogRead, PageEnd,
+    Query, QueryItem, REOPENED_TOPIC, StoredEvent, StoredSnapshot, StreamRead, Version,
 };
 
 /// An aggregate as it was read.
@@ -201,7 +201,9 @@ impl Application {
         self.see_forgotten().await?;
         let cached = self.core.cache.get::<A>(stream);
         let until = Some(version);
-        if let Some(mut folded) = cached.filter(|it| it.version <= until) {
+        if let Some(mut folded) = cached.filter(|it| it.version <= until)
+            && !self.is_amended_since(stream, folded.checkpoint).await?
+        {
             match self.fold_while(stream, &mut folded, until, |_| true).await {
                 Ok(_) => return folded.not_deleted(stream),
                 Err(error @ Error::Diverged { .. }) => self.distrust(stream, &error),
@@ -212,6 +214,22 @@ impl Application {
         self.fold_while(stream, &mut folded, until, |_| true)
             .await?;
         folded.not_deleted(stream)
+    }
+
+    /// Returns whether a stream has a record of an amendment after this event. A read up to a
+    /// version does not meet it.
+    async fn is_amended_since(
+        &self,
+        stream: &Arc<str>,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<bool> {
+        let topics = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC];
+        let item = QueryItem::new().stream(Arc::clone(stream));
+        let records = topics.into_iter().fold(item, QueryItem::topic);
+        let read = LogRead::of(Query::item(records))
+            .after(checkpoint.map(|checkpoint| checkpoint.position))
+            .limit(1);
+        Ok(!self.core.recorder.read_log(read).await?.events.is_empty())
     }
 
     /// Returns the start of a fold: a snapshot that matches the program and the stream, or nothing.
@@ -347,10 +365,11 @@ impl Application {
                     ends = true;
                     break;
                 }
-                let is_amended = matches!(stored.topic(), ERASED_TOPIC | AMENDED_TOPIC);
-                if is_amended && !is_from_the_first && stored.version() > amended {
-                    // Earlier events may have been read before they were amended.
-                    amended = stored.version();
+                if is_amended(stored) && !is_from_the_first && stored.version() > amended {
+                    // Earlier events may have been read before they were amended. What is read
+                    // from now on is as all records of this page left it.
+                    let mut records = page.events.iter().filter(|it| is_amended(it));
+                    amended = records.next_back().and_then(StoredEvent::version);
                     let forgets = folded.forgets;
                     *folded = Folded::default();
                     folded.forgets = forgets;
@@ -451,6 +470,11 @@ pub(super) fn folded_of<A: Aggregate>(
         is_deleted: false,
         forgets: 0,
     })
+}
+
+/// Returns whether this event records that earlier ones were changed.
+fn is_amended(stored: &StoredEvent) -> bool {
+    matches!(stored.topic(), ERASED_TOPIC | AMENDED_TOPIC)
 }
 
 fn loaded<A: Aggregate>(id: Id<A>, folded: Folded<A>) -> Option<Loaded<A>> {

@@ -12,7 +12,10 @@ use crate::application::{
 };
 use crate::domain::{Decision, Event, EventType, SubjectPart, Timestamp};
 use crate::mapping::{AnyEvent, Envelope, Mapper};
-use crate::recording::{BoxFuture, Condition, EventId, StreamRead, Version};
+use crate::recording::{
+    BoxFuture, Condition, DELETED_TOPIC, EventId, StoredEvent, StreamRead, Version,
+    is_amendment_record,
+};
 
 /// A deadline: an event that is recorded at a given time unless it is cancelled before then. The
 /// event is recorded exactly once, even across restarts.
@@ -189,9 +192,16 @@ impl Model for TimerModel {
                 let is_newest = !matches!(reach, Reach::UpTo(_));
                 let there = last.and_then(|event| Some((event.version()?, event.id())));
                 let number = |place: &Self::Place| place.map(|(version, _)| version);
+                // A record of an amendment is no event of the timer itself.
+                let last = match last {
+                    Some(record) if is_amendment_record(record.topic()) => {
+                        timer_event_before(application, record).await?
+                    }
+                    last => last.cloned(),
+                };
                 if is_newest || number(&there) >= number(place) {
                     *place = there;
-                    *state = match last {
+                    *state = match &last {
                         Some(event) if !event.is_erased() => {
                             due(&application.mapper().decode(event)?)
                         }
@@ -208,6 +218,29 @@ impl Model for TimerModel {
         let (version, event) = place.unzip();
         let stream = Arc::clone(&self.stream);
         conditions.push(Condition::stream_read(stream, version, event));
+    }
+}
+
+/// Returns the last event of a timer before a record of an amendment; none if the record deletes the
+/// stream of the timer or none is left.
+async fn timer_event_before(
+    application: &Application,
+    record: &StoredEvent,
+) -> Result<Option<StoredEvent>> {
+    let mut record = record.clone();
+    loop {
+        let (Some(stream), false) = (record.stream(), record.topic() == DELETED_TOPIC) else {
+            return Ok(None);
+        };
+        let read = StreamRead::new(stream)
+            .after(record.version())
+            .backward()
+            .limit(1);
+        let page = application.recorder().read_stream(read).await?;
+        match page.events.into_iter().next() {
+            Some(event) if is_amendment_record(event.topic()) => record = event,
+            event => return Ok(event),
+        }
     }
 }
 

@@ -17,8 +17,9 @@ use crate::domain::{Event, Timestamp};
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::mapping::Envelope;
 use crate::recording::{
-    Append, Checkpoint, Condition, Corrupt, Encoding, EventId, LogRead, NewEvent, Origin, PageEnd,
-    Position, Query, QueryItem, StoredEvent, Version,
+    AMENDED_TOPIC, Append, Checkpoint, Condition, Corrupt, DELETED_TOPIC, ERASED_TOPIC, Encoding,
+    EventId, LogRead, NewEvent, Origin, PageEnd, Position, Query, QueryItem, StoredEvent, Version,
+    is_amendment_record,
 };
 
 /// The timers of one application.
@@ -37,13 +38,16 @@ pub struct Timers {
 struct Pending {
     stream: Arc<str>,
     scheduled: EventId,
-    version: Option<Version>,
+    /// The last event of the stream: the one that scheduled it, or a later record of an amendment.
+    last: (Option<Version>, EventId),
 }
 
 impl Timers {
     /// Creates the timers of this application. Nothing is read yet.
     pub fn new(application: Application) -> Self {
-        let topics = TimerEvent::topics();
+        // A record of an amendment is the last event of its stream then.
+        let records = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC];
+        let topics = TimerEvent::topics().chain(records);
         let item = topics.fold(QueryItem::new(), |item, topic| item.topic(topic));
         Self {
             application,
@@ -89,12 +93,19 @@ impl Timers {
         let Some(stream) = stored.stream() else {
             return Ok(());
         };
+        if is_amendment_record(stored.topic()) && stored.topic() != DELETED_TOPIC {
+            let pending = self.by_stream.get(stream);
+            if let Some(pending) = pending.and_then(|place| self.pending.get_mut(place)) {
+                pending.last = (stored.version(), stored.id());
+            }
+            return Ok(());
+        }
         if let Some(place) = self.by_stream.remove(stream) {
             self.pending.remove(&place);
         }
         // It was fired, cancelled or set again.
         self.aside.remove(stream);
-        if stored.is_erased() {
+        if stored.is_erased() || stored.topic() == DELETED_TOPIC {
             // Its event was of a subject that was forgotten, or was erased, and is not recorded.
             return Ok(());
         }
@@ -115,7 +126,7 @@ impl Timers {
         let pending = Pending {
             stream,
             scheduled: stored.id(),
-            version: stored.version(),
+            last: (stored.version(), stored.id()),
         };
         self.pending.insert(place, pending);
         Ok(())
@@ -168,7 +179,14 @@ impl Timers {
         };
         let place = *place;
         let fired = match self.firing(pending).await {
-            Ok(append) => self.application.settle(append).await.map(drop),
+            Ok(Some(append)) => self.application.settle(append).await.map(drop),
+            Ok(None) => {
+                // It was erased since it was read: its event is not recorded.
+                if let Some(pending) = self.pending.remove(&place) {
+                    self.by_stream.remove(&pending.stream);
+                }
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         match fired {
@@ -198,12 +216,16 @@ impl Timers {
         Ok(true)
     }
 
-    async fn firing(&self, pending: &Pending) -> Result<Append> {
+    /// Returns the append that fires a timer; none if its event was erased.
+    async fn firing(&self, pending: &Pending) -> Result<Option<Append>> {
         let id = pending.scheduled;
         let Some(stored) = self.application.recorder().event(id).await? else {
             let what = "the event that scheduled a timer is not found by its id";
             return Err(Corrupt::new(format!("event {id}"), what).into());
         };
+        if stored.is_erased() {
+            return Ok(None);
+        }
         let mapper = self.application.mapper();
         let TimerEvent::Scheduled { due, event } = mapper.decode(&stored)? else {
             let what = "it scheduled a timer when it was first read, and no longer does";
@@ -219,8 +241,9 @@ impl Timers {
         let (fired, _) = mapper.encode(&TimerEvent::Fired, envelope.clone())?;
         let planned = planned(event, timer_event_id(id, due, 1), &envelope)?;
         let stream = Arc::clone(&pending.stream);
-        let condition = Condition::stream_read(stream, pending.version, Some(id));
-        Ok(Append::of([fired, planned]).condition(condition))
+        let (version, last) = pending.last;
+        let condition = Condition::stream_read(stream, version, Some(last));
+        Ok(Some(Append::of([fired, planned]).condition(condition)))
     }
 }
 

@@ -144,7 +144,9 @@ impl RetoldAppend {
             || effects.any(|effect| {
                 is_effect_of(effect, log, event) && self.replaced.has(self.own, effect.id())
             })
-            || self.replaced.may_be_read(self.own, &self.batch)
+            || self
+                .replaced
+                .may_be_read(self.own, self.decided_at, &self.batch)
     }
 
     fn found(

@@ -2,7 +2,8 @@
 //! library and of the followers.
 
 use super::open_system::OpenSystem;
-use crate::application::{Application, LogCheck, Result};
+use crate::application::{AmendmentRecord, Application, LogCheck, Result};
+use crate::domain::SubjectForgotten;
 use crate::following::{FollowerEvent, TimerEvent};
 use crate::mapping::EventReader;
 
@@ -68,9 +69,11 @@ impl OpenSystem {
     }
 }
 
-fn of_the_library() -> [EventReader; 2] {
+fn of_the_library() -> [EventReader; 4] {
     [
         EventReader::of::<FollowerEvent>(),
         EventReader::of::<TimerEvent>(),
+        EventReader::of::<AmendmentRecord>(),
+        EventReader::of::<SubjectForgotten>(),
     ]
 }

@@ -103,7 +103,7 @@ impl Pipeline {
                     let flushed = self.flush().await;
                     // The follower's stream has grown.
                     self.invalidate();
-                    if let Err(Error::Invalid(_)) = flushed {
+                    if let Err(Error::Invalid(_) | Error::Deleted { .. }) = flushed {
                         return Ok(());
                     }
                     flushed?;

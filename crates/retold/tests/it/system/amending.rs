@@ -7,10 +7,13 @@ use retold::prelude::*;
 use retold::recording::{ErasedParts, LogRead, Query, StoredEvent};
 use retold::retelling::{Facts, retell, retell_whole};
 use retold::system::{
-    Context, Follower, Infrastructure, OpenSystem, Opening, Runner, SingleThread, System,
+    Context, Deadline, Follower, Infrastructure, OnFailure, OpenSystem, Opening, Runner,
+    SingleThread, System, Timers,
 };
 
-use super::shop::{Order, Placed, Stock, StockEvent, memory, place, reserve, shop, shop_of};
+use super::shop::{
+    Order, Overdue, Placed, Stock, StockEvent, memory, place, reserve, shop, shop_of,
+};
 
 async fn open(infrastructure: &Infrastructure) -> OpenSystem {
     let shop = shop();
@@ -176,4 +179,121 @@ async fn policies_see_what_was_deleted() {
     assert!(runner.stop().await.is_clean());
     let seen = SEEN.lock().unwrap().clone();
     assert_eq!(seen, [("Order/1".to_owned(), "eve".to_owned())]);
+}
+
+/// A log with amendments is sound for programs that read it.
+#[tokio::test]
+async fn a_log_with_amendments_can_be_read_by_the_program() {
+    let (memory, _) = memory();
+    run_orders(&memory, &["1", "2", "3"]).await;
+    let opened = open(&memory).await;
+    let orders = &opened.applications()[0];
+    let amender = orders.amender("eve", "a typing error").unwrap();
+    let coffee = Placed {
+        item: "coffee".into(),
+    };
+    let order = placed(orders, "2").await;
+    amender.replace_by(order.id(), &coffee).await.unwrap();
+    orders
+        .delete::<Order>("1", "eve", "request 17")
+        .await
+        .unwrap();
+    orders
+        .reopen::<Order>("1", "eve", "a mistake")
+        .await
+        .unwrap();
+    for check in opened.check_logs().await.unwrap() {
+        assert!(check.is_sound(), "{check:?}");
+    }
+}
+
+async fn always_to_one(_: &Placed, context: &mut Context) -> retold::Result<()> {
+    let reserved = StockEvent::Reserved { order: "1".into() };
+    context.record(reserved.to(&Id::<Stock>::from("tea")))?;
+    Ok(())
+}
+
+/// Goal: an event that is parked because its effect goes to a deleted stream does not stop its
+/// follower when it is retried. Method: park, start again, and expect that others are processed.
+#[tokio::test]
+async fn a_parked_effect_on_a_deleted_stream_does_not_stop_its_follower() {
+    let (memory, _) = memory();
+    let follower = || {
+        let follower = Follower::new("reservations").follows("orders");
+        follower.on_failure(OnFailure::Park).on(always_to_one)
+    };
+    let system = || shop_of(follower(), 1);
+    let runner = SingleThread::start(&system(), &memory).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    let stock = runner.application("stock").unwrap();
+    place(&orders, "1", "tea").await.unwrap();
+    stock
+        .delete::<Stock>("tea", "eve", "request 17")
+        .await
+        .unwrap();
+    place(&orders, "2", "tea").await.unwrap();
+    assert!(runner.stop().await.is_clean());
+
+    let runner = SingleThread::start(&system(), &memory).await.unwrap();
+    let stock = runner.application("stock").unwrap();
+    stock
+        .reopen::<Stock>("tea", "eve", "a mistake")
+        .await
+        .unwrap();
+    place(&runner.application("orders").unwrap(), "3", "tea")
+        .await
+        .unwrap();
+    runner.stop().await;
+    let reserved = stock.get::<Stock>("tea").await.unwrap().state.reserved;
+    assert!(reserved >= 1, "the third order is processed");
+}
+
+/// Goal: an amendment in the stream of a timer does not stop the timers. Method: the stream of a
+/// timer that is set again is erased up to its first event, and that of another is deleted.
+#[tokio::test]
+async fn timers_fire_after_their_streams_are_amended() {
+    let (memory, clock) = memory();
+    let opened = open(&memory).await;
+    let orders = opened.applications()[0].clone();
+    let set = async |key: &str| {
+        let due = orders
+            .now()
+            .saturating_add(std::time::Duration::from_secs(60));
+        let overdue = Overdue { order: key.into() };
+        orders
+            .schedule(Deadline::new(key, due, overdue))
+            .await
+            .unwrap();
+    };
+    for key in ["a", "a", "b", "c"] {
+        set(key).await;
+    }
+    let mut timers = Timers::new(orders.clone());
+    timers.read_on().await.unwrap();
+    assert_eq!(timers.pending_count(), 3);
+    let amender = orders.amender("eve", "request 17").unwrap();
+    let first = Some(retold::recording::Version::FIRST);
+    let parts = ErasedParts::PAYLOAD;
+    amender
+        .erase_stream("retold.timer/a", first, parts)
+        .await
+        .unwrap();
+    amender
+        .delete_stream("retold.timer/b", parts)
+        .await
+        .unwrap();
+    assert!(orders.cancel("c").await.unwrap());
+    clock.advance(std::time::Duration::from_secs(61));
+    for mut timers in [timers, Timers::new(orders.clone())] {
+        timers.read_on().await.unwrap();
+        let mut rounds = 0;
+        while timers.fire_next(orders.now()).await.unwrap() {
+            rounds += 1;
+            assert!(rounds < 10, "it does not end");
+        }
+        assert_eq!(timers.aside(), None);
+    }
+    let fired = orders.events::<Overdue>().read().collect().await.unwrap();
+    let fired: Vec<&str> = fired.iter().map(|it| &*it.event.order).collect();
+    assert_eq!(fired, ["a"]);
 }
