@@ -9,6 +9,7 @@ pub(crate) mod amend;
 pub(crate) mod delete;
 pub(crate) mod erase;
 pub(crate) mod forget;
+pub(crate) mod purge;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
@@ -143,9 +144,19 @@ impl Amending {
         mut report: AmendingReport,
     ) -> Result<AmendingReport, CommandFailure> {
         if !self.no_purge {
-            let purged = store.purge().await?;
-            report.purged = Some(purged.is_complete());
-            report.remains = purged.remains;
+            match store.purge().await {
+                Ok(purged) => {
+                    report.purged = Some(purged.is_complete());
+                    report.remains = purged.remains;
+                }
+                // The amendment is recorded, so this is not a failure of the command.
+                Err(error) => {
+                    report.purged = Some(false);
+                    report.remains = vec![format!(
+                        "the purge failed ({error}); repeat it with `retold purge`"
+                    )];
+                }
+            }
         }
         Ok(report)
     }

@@ -115,7 +115,7 @@ impl<'a> Payload<'a> {
 
 /// Removes the white space of JSON, which may have newlines. Returns none if the text is not JSON.
 /// Numbers and the order of names stay as they are.
-fn one_line(json: &str) -> Option<Box<RawValue>> {
+pub(crate) fn one_line(json: &str) -> Option<Box<RawValue>> {
     let mut compact = String::with_capacity(json.len());
     let mut is_text = false;
     let mut is_escaped = false;

@@ -45,7 +45,7 @@ const AFTER_HELP: &str = "\
 Stores: a URL names a store, for example sqlite:flights.db, sqlite:/var/lib/flights.db or \
 postgres://USER@HOST/DATABASE?schema=NAME. All commands except `demo`, `follower pause`, \
 `resume`, `skip`, `partition`, `reset` and `retire`, `system retire`, and `delete`, `reopen`, \
-`erase` and `amend` open it for reading only. Programs can write \
+`erase`, `amend`, `forget` and `purge` open it for reading only. Programs can write \
 to the store at the same time.
 
 Output: a table at a terminal, lines of tab-separated values in a pipe, and one JSON object per \
@@ -98,6 +98,7 @@ enum Command {
     Erase(amending::erase::EraseArguments),
     Amend(amending::amend::AmendArguments),
     Forget(amending::forget::ForgetArguments),
+    Purge(amending::purge::PurgeArguments),
     Verify(verify::VerifyArguments),
     System(system::SystemArguments),
     Schema(schema::SchemaArguments),
@@ -148,6 +149,7 @@ async fn run(command_line: CommandLine) -> Result<CommandVerdict, CommandFailure
         Command::Erase(arguments) => amending::erase::run(arguments, &mut output).await,
         Command::Amend(arguments) => amending::amend::run(arguments, &mut output).await,
         Command::Forget(arguments) => amending::forget::run(arguments, &mut output).await,
+        Command::Purge(arguments) => amending::purge::run(arguments, &mut output).await,
         Command::Schema(arguments) => schema::run(&arguments, &mut output),
         Command::System(arguments) => system::run(arguments, &mut output).await,
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,

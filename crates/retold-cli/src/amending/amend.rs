@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use retold::recording::{Encoding, Replacement, StoredEvent};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     Amending, AmendingAction, AmendingReport, AmendingTarget, NamedEvent, described, event,
     named_event,
 };
+use crate::event_record::one_line;
 use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, note};
 
@@ -44,13 +45,14 @@ Examples:
   retold amend sqlite:shop.db orders 815 --file content.json --reason typo";
 
 /// The form in which an event is edited.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EditedEvent {
     topic: String,
     revision: u32,
     tags: BTreeSet<Arc<str>>,
-    payload: Value,
+    /// As a text, so that numbers stay as they are.
+    payload: Box<RawValue>,
 }
 
 impl EditedEvent {
@@ -79,6 +81,13 @@ impl EditedEvent {
         })
     }
 
+    /// Returns whether the contents are the same, except for white space.
+    fn is_same(&self, other: &Self) -> bool {
+        let parts = |it: &Self| (it.topic.clone(), it.revision, it.tags.clone());
+        let payload = |it: &Self| one_line(it.payload.get()).map(|json| json.get().to_owned());
+        parts(self) == parts(other) && payload(self) == payload(other)
+    }
+
     fn from_text(text: &str, origin: &str) -> Result<Self, CommandFailure> {
         serde_json::from_str(text).map_err(|error| {
             CommandFailure::Failed(format!(
@@ -94,8 +103,7 @@ impl EditedEvent {
     }
 
     fn replacement(self, event: &StoredEvent) -> Result<Replacement, CommandFailure> {
-        let payload = serde_json::to_vec(&self.payload)
-            .map_err(|error| CommandFailure::Failed(error.to_string()))?;
+        let payload = self.payload.get().to_owned();
         let mut replacement = Replacement::of(event, payload)
             .map_err(|error| CommandFailure::Failed(error.to_string()))?;
         replacement.topic = self.topic.into();
@@ -152,7 +160,7 @@ pub(crate) async fn run(
         Some(file) => EditedEvent::from_text(&read(file)?, &file.display().to_string())?,
         None => EditedEvent::from_text(&edit(&before.text()?)?, "the edited text")?,
     };
-    if edited == before {
+    if edited.is_same(&before) {
         note("the content is the same; nothing was done");
         return Ok(CommandVerdict::Fine);
     }
@@ -179,6 +187,15 @@ pub(crate) async fn run(
         return Ok(CommandVerdict::Fine);
     }
     let (store, application) = target.for_writing().await?;
+    // It may have been edited by another person in the meantime.
+    let now = application.recorder().event(found.id()).await?;
+    if now.as_ref() != Some(&found) {
+        return Err(CommandFailure::Failed(format!(
+            "{} was amended while it was edited; nothing was done. Run the command again to edit \
+             what it has now",
+            described(&found)
+        )));
+    }
     let amended = amending
         .amender(&application)?
         .replace_event(found.id(), replacement)

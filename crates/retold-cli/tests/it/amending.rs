@@ -97,6 +97,8 @@ fn an_event_is_erased_by_its_position_or_id() {
         &[&options[..], &["--yes", "--json"]].concat(),
     );
     let report = report.objects().remove(0);
+    let purged = run(&["purge", &place.url(), "--json"]).objects().remove(0);
+    assert_eq!(purged["purged"], json!(true));
     assert_eq!(
         (&report["action"], &report["events"]),
         (&json!("erase"), &json!(1))
@@ -150,6 +152,17 @@ fn an_event_is_replaced_from_a_file_or_an_editor() {
         (&json!("Rex"), &json!(["changed"]))
     );
     assert_eq!(found["time"], event["time"]);
+    // Numbers that no float can hold stay as they are.
+    let large = r#"{"topic":"Dog.Registered","revision":1,"tags":[],"payload":{"name":"Rex","n":340282366920938463463374607431768211455}}"#;
+    fs::write(&file, large).unwrap();
+    on_dogs(&place, "amend", &options).fine();
+    let raw = run(&["events", &place.url(), "dogs"]).fine();
+    assert!(
+        raw.contains("340282366920938463463374607431768211455"),
+        "{raw}"
+    );
+    fs::write(&file, content.to_string()).unwrap();
+    on_dogs(&place, "amend", &options).fine();
     let same = on_dogs(&place, "amend", &options);
     assert!(same.err.contains("nothing was done"), "{same:?}");
 

@@ -3,7 +3,7 @@
 use crate::command::{Run, retold};
 
 /// All commands, and the commands that have commands of their own.
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["demo"],
     &["logs"],
@@ -25,6 +25,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["reopen"],
     &["erase"],
     &["amend"],
+    &["purge"],
     &["schema"],
     &["schema", "postgres"],
     &["schema", "events"],
