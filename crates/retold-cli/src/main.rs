@@ -61,8 +61,8 @@ Examples:
   retold follower list sqlite:flights.db
   retold system status sqlite:flights.db --watch
   retold verify sqlite:flights.db --retell
-  retold delete sqlite:shop.db orders Order/17 --reason \"request 4711\" --dry-run
-  retold forget sqlite:shop.db customer:17 --key-file keys --reason \"request 4711\"
+  retold delete sqlite:shop.db orders Order/17 --reason gdpr --dry-run
+  retold forget sqlite:shop.db customer:17 --key-file keys --reason gdpr
   retold schema postgres | psql -v ON_ERROR_STOP=1 flights
 
 Exit codes:
