@@ -262,6 +262,12 @@ async fn refuse_malformed(log: &dyn Recorder) {
         ),
         (
             recorded()
+                .amendment(erase_stream("dog/1", 0, ERASED_EVENTS_MAX, payload))
+                .amendment(erase_stream("dog/1", 0, 1, payload)),
+            "too many versions in all",
+        ),
+        (
+            recorded()
                 .amendment(erase_event(dog, 2, payload))
                 .amendment(erase_event(dog, 2, payload)),
             "two amendments of one event",

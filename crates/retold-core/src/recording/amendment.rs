@@ -195,6 +195,16 @@ impl Amendment {
         }
     }
 
+    /// Returns the number of versions of a stream that it names; 0 if it names an event by its id.
+    fn version_count(&self) -> u64 {
+        match self {
+            Self::EraseStream { after, until, .. } => {
+                until.get().saturating_sub(Version::number(*after))
+            }
+            Self::EraseEvent { .. } | Self::ReplaceEvent { .. } => 0,
+        }
+    }
+
     /// Returns the number of bytes of payload that it records.
     pub(super) fn size(&self) -> usize {
         match self {
@@ -253,23 +263,14 @@ impl Amendment {
         }
         match self {
             Self::EraseEvent { .. } => Ok(()),
-            Self::EraseStream { after, until, .. } => {
-                let count = until.get().saturating_sub(Version::number(*after));
-                if count == 0 {
-                    return Err(Invalid::new(
-                        "an amendment erases the events of a stream up to a version that does not \
-                         lie after the version after which it begins"
-                            .into(),
-                    ));
-                }
-                if count > ERASED_EVENTS_MAX {
-                    return Err(Invalid::new(format!(
-                        "an amendment erases {count} versions of a stream; at most \
-                         {ERASED_EVENTS_MAX} are allowed: use several appends"
-                    )));
-                }
-                Ok(())
-            }
+            Self::EraseStream { .. } => match self.version_count() {
+                0 => Err(Invalid::new(
+                    "an amendment erases the events of a stream up to a version that does not lie \
+                     after the version after which it begins"
+                        .into(),
+                )),
+                _ => Ok(()),
+            },
             Self::ReplaceEvent { replacement, .. } => replacement.check(limits),
         }
     }
@@ -312,6 +313,14 @@ pub(super) fn check_amendments(
         return Err(Invalid::new(format!(
             "an append has {} amendments; at most {AMENDMENTS_MAX} are allowed",
             amendments.len()
+        )));
+    }
+    let version_counts = amendments.iter().map(Amendment::version_count);
+    let version_count = version_counts.fold(0, u64::saturating_add);
+    if version_count > ERASED_EVENTS_MAX {
+        return Err(Invalid::new(format!(
+            "an append erases {version_count} versions of streams; at most {ERASED_EVENTS_MAX} are \
+             allowed: use several appends"
         )));
     }
     let mut seen = HashSet::new();
@@ -510,6 +519,10 @@ mod tests {
 
     #[test]
     fn a_stream_is_erased_in_bounded_parts() {
+        let append = || {
+            let record = NewEvent::new(id(9), DELETED_TOPIC, "{}");
+            Append::of([record.stream("dog/1")])
+        };
         let erase = |after, until| {
             let amendment = Amendment::EraseStream {
                 stream: "dog/1".into(),
@@ -517,11 +530,16 @@ mod tests {
                 until: Version::new(until).unwrap(),
                 parts: ErasedParts::PAYLOAD,
             };
-            Append::of([NewEvent::new(id(9), DELETED_TOPIC, "{}").stream("dog/1")])
-                .amendment(amendment)
+            append().amendment(amendment)
         };
         erase(0, ERASED_EVENTS_MAX).check(&Limits::DEFAULT).unwrap();
         invalid(erase(0, ERASED_EVENTS_MAX + 1), "several appends");
+        let parts = [(0, 4_000), (4_000, 8_000), (8_000, ERASED_EVENTS_MAX)];
+        let all = parts.map(|(after, until)| erase(after, until).amendments()[0].clone());
+        let whole = all.into_iter().fold(append(), Append::amendment);
+        whole.check(&Limits::DEFAULT).unwrap();
+        let more = erase(0, 1).amendments()[0].clone();
+        invalid(whole.amendment(more), "several appends");
         invalid(erase(5, 5), "does not lie after");
         invalid(erase(6, 5), "does not lie after");
     }

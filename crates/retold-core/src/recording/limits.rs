@@ -36,8 +36,8 @@ pub const LEASE_CLOCK_BACK_MAX: Duration = Duration::from_secs(1);
 pub const FINDINGS_MAX: usize = 1_000;
 /// Maximum number of amendments in an append.
 pub const AMENDMENTS_MAX: usize = 1_000;
-/// Maximum number of versions of a stream that one amendment erases, so that an append with it does
-/// not delay others for long.
+/// Maximum number of versions of streams that the amendments of an append erase, so that an append
+/// does not delay others for long.
 pub const ERASED_EVENTS_MAX: u64 = 10_000;
 /// The prefix of topics and stream types that belong to the library.
 pub const RESERVED_PREFIX: &str = "retold.";
