@@ -28,6 +28,10 @@ pub const GROUP_LENGTH_MAX: usize = 512;
 /// Maximum total size of the appends of one transaction, in bytes; a single append may exceed it.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 
+/// What each event that an append amends adds to the size of the append, in bytes: it is read,
+/// checked and written again, which takes as long as recording an event of about this size.
+pub(crate) const AMENDED_EVENT_SIZE: usize = 1024;
+
 /// Maximum number of connections that read at the same time; further reads wait.
 pub const READERS_MAX: usize = 8;
 

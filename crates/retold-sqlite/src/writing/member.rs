@@ -6,10 +6,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use retold_core::recording::{Amendment, Append, Appended, RecordError};
+use retold_core::recording::{Amendment, Append, Appended, RecordError, Version};
 
 use crate::error::Refusal;
 use crate::file::log::Log;
+use crate::limits::AMENDED_EVENT_SIZE;
 use crate::projection::inline::SqliteInlineProjections;
 use crate::transaction::Transaction;
 
@@ -124,11 +125,7 @@ impl AppendMember {
         slot: Arc<OutcomeSlot<Appended>>,
     ) -> Self {
         let events = append.new_events().iter().map(|event| event.size());
-        let replaced = append.amendments().iter().map(|amendment| match amendment {
-            Amendment::ReplaceEvent { replacement, .. } => replacement.payload.len(),
-            _ => 0,
-        });
-        let size = events.chain(replaced).sum();
+        let size = events.chain(append.amendments().iter().map(weight)).sum();
         Self {
             log,
             inline,
@@ -139,6 +136,21 @@ impl AppendMember {
             slot,
             settled: false,
         }
+    }
+}
+
+/// What an amendment counts for in limits: its own payload, and each event that it may change.
+fn weight(amendment: &Amendment) -> usize {
+    match amendment {
+        Amendment::EraseStream { after, until, .. } => {
+            let versions = until.get().saturating_sub(Version::number(*after));
+            let versions = usize::try_from(versions).unwrap_or(usize::MAX);
+            versions.saturating_mul(AMENDED_EVENT_SIZE)
+        }
+        Amendment::ReplaceEvent { replacement, .. } => {
+            AMENDED_EVENT_SIZE + replacement.payload.len()
+        }
+        _ => AMENDED_EVENT_SIZE,
     }
 }
 

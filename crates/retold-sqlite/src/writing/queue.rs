@@ -124,3 +124,39 @@ pub(crate) struct QueueProgress {
     pub(crate) taken_count: u64,
     pub(crate) has_refused: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use retold_core::recording::limits::ERASED_EVENTS_MAX;
+    use retold_core::recording::{Amendment, Append, ErasedParts, EventId, NewEvent, Version};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::file::log::Log;
+    use crate::projection::inline::SqliteInlineProjections;
+    use crate::writing::member::{AppendMember, OutcomeSlot};
+
+    /// Appends that share a group with one that erases a long stream would wait for it.
+    #[test]
+    fn a_large_amendment_is_a_group_of_its_own() {
+        let queue = WriteQueue::default();
+        let log = Arc::new(Log::unborn("dogs"));
+        let append = |id| Append::of([NewEvent::new(EventId::new(Uuid::from_u128(id)), "A", "{}")]);
+        let erase = append(3).amendment(Amendment::EraseStream {
+            stream: "dog/1".into(),
+            after: None,
+            until: Version::new(ERASED_EVENTS_MAX).unwrap(),
+            parts: ErasedParts::ALL,
+        });
+        for append in [append(1), append(2), erase, append(4), append(5)] {
+            let inline = SqliteInlineProjections::new();
+            let slot = Arc::new(OutcomeSlot::new());
+            let member = AppendMember::new(log.clone(), inline, append, slot);
+            assert!(queue.push(Box::new(member), Waker::noop()).is_ok());
+        }
+        let lengths = [(); 4].map(|()| queue.take_group().len());
+        assert_eq!(lengths, [2, 1, 2, 0]);
+    }
+}
