@@ -13,7 +13,8 @@
 //! The store fulfills the whole contract of [`Recorder`](retold_core::recording::Recorder),
 //! including between several processes on one file, and after `kill -9` at any moment. By default
 //! an append is acknowledged when it is on disk; [`SqliteDurability`] describes the weaker option.
-//! Triggers protect the recorded data: SQL that would change or delete an event is refused.
+//! Triggers protect the recorded data: SQL that would change or delete an event is refused, except
+//! an amendment, together with a new event that records it.
 //!
 //! # Views
 //!

@@ -141,7 +141,7 @@ impl FilePlace {
         }
         set_up_writer(&conn, options).map_err(|error| self.failed(error))?;
         if kind != FileKind::Store {
-            schema::make(&conn, &self.path)?;
+            schema::make(&conn, &self.path, kind)?;
         }
         self.learn_files(&conn, before)?;
         self.sync_what_a_crash_left()?;
@@ -257,7 +257,7 @@ impl FilePlace {
         let before = self.presence.before_opening();
         let conn = self.open_reader(busy_wait_max)?;
         match schema::recognise(&conn, &self.path)? {
-            FileKind::Store | FileKind::OlderStore => {
+            FileKind::Store | FileKind::PreviousStore => {
                 self.learn_files(&conn, before)?;
                 Ok(conn)
             }

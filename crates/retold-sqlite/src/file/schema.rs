@@ -1,5 +1,5 @@
 //! The schema and its version: how a file is identified as a Retold store, and how a new one is
-//! created and one of the version before is converted.
+//! created and one of the previous version is converted.
 //!
 //! `application_id` identifies the program (as in SQLite's `magic.txt`), `user_version` the version
 //! of [`schema.sql`](self). Both are set in the transaction that creates the tables, so that a file
@@ -17,25 +17,30 @@ use crate::error::{before_commit, damaged};
 const APPLICATION_ID: i32 = 0x5274_6c64;
 /// Version of the tables that this crate reads and writes.
 const VERSION: i32 = 4;
-/// The version before, which is converted when a file is opened for writing, and read as it is.
-const VERSION_BEFORE: i32 = 3;
-/// The parts that a file of [`VERSION_BEFORE`] has in another form or not at all.
-const CHANGED_PARTS: [&str; 4] = [
+/// The previous version, which is converted when a file is opened for writing, and read as it is.
+const PREVIOUS_VERSION: i32 = 3;
+/// The parts that a file of [`PREVIOUS_VERSION`] has in another form or not at all.
+const CHANGED_PARTS: [&str; 7] = [
     "amending",
+    "amending_begins_at_the_head",
+    "amending_never_changes",
+    "amending_is_recorded",
     "event_never_changes",
     "event_tag_is_never_deleted",
     "tag_is_never_deleted",
 ];
 
 const SCHEMA: &str = include_str!("schema.sql");
+/// What [`PREVIOUS_VERSION`] has instead of [`CHANGED_PARTS`].
+const PREVIOUS_PARTS: &str = include_str!("version_3.sql");
 
 /// What a file is, according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// A store of this version.
     Store,
-    /// A store of the version before.
-    OlderStore,
+    /// A store of the previous version.
+    PreviousStore,
     /// An empty database.
     Empty,
 }
@@ -50,7 +55,7 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<FileKind, Reco
     let path = path.display();
     match found {
         (APPLICATION_ID, VERSION, _) => Ok(FileKind::Store),
-        (APPLICATION_ID, VERSION_BEFORE, _) => Ok(FileKind::OlderStore),
+        (APPLICATION_ID, PREVIOUS_VERSION, _) => Ok(FileKind::PreviousStore),
         (APPLICATION_ID, newer, _) if newer > VERSION => Err(RecordError::invalid(format!(
             "{path} was made by a newer version of Retold (its schema is {newer}, this version \
              knows {VERSION}); update this program"
@@ -73,18 +78,22 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<FileKind, Reco
 }
 
 /// Makes a file a store of this version: creates the tables in an empty file, and converts a store
-/// of the version before. Does nothing if another process did so in the meantime.
+/// of the previous version. Does nothing if another process did so in the meantime; `found` is what
+/// the file was before that.
 ///
 /// # Errors
 ///
 /// As [`recognise`]; the file is then unchanged.
-pub(crate) fn make(conn: &Connection, path: &Path) -> Result<(), RecordError> {
-    let failed = |error| before_commit(&format!("creating {}", path.display()), error);
+pub(crate) fn make(conn: &Connection, path: &Path, found: FileKind) -> Result<(), RecordError> {
+    let doing = match found {
+        FileKind::PreviousStore => "converting",
+        FileKind::Store | FileKind::Empty => "creating",
+    };
+    let failed = |error| before_commit(&format!("{doing} {}", path.display()), error);
     conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let made = recognise(conn, path).and_then(|kind| match kind {
         FileKind::Store => Ok(()),
-        FileKind::OlderStore => convert(conn)
-            .map_err(|error| before_commit(&format!("converting {}", path.display()), error)),
+        FileKind::PreviousStore => convert(conn).map_err(failed),
         FileKind::Empty => conn
             .execute_batch(SCHEMA)
             .and_then(|()| conn.pragma_update(None, "application_id", APPLICATION_ID))
@@ -98,13 +107,16 @@ pub(crate) fn make(conn: &Connection, path: &Path) -> Result<(), RecordError> {
     made
 }
 
-/// Converts a store of the version before in an open transaction. Its data stays as it is: the
-/// triggers begin to permit amendments.
+/// Converts a store of the previous version in an open transaction. Its data stays as it is: the
+/// triggers begin to permit amendments. A trigger that another program has changed or dropped is
+/// left as it is, so that it is still found.
 fn convert(conn: &Connection) -> rusqlite::Result<()> {
+    let differences = differences(conn)?;
+    let was_changed = |name: &&str| differences.iter().any(|it| it.name == *name);
     conn.execute_batch("DROP TABLE IF EXISTS erasing")?;
     let fresh = Connection::open_in_memory()?;
     fresh.execute_batch(SCHEMA)?;
-    for name in CHANGED_PARTS {
+    for name in CHANGED_PARTS.into_iter().filter(|name| !was_changed(name)) {
         conn.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
         let select = "SELECT sql FROM sqlite_schema WHERE name = ?1";
         let sql: String = fresh.query_row(select, [name], |row| row.get(0))?;
@@ -129,16 +141,24 @@ fn parts(conn: &Connection) -> rusqlite::Result<Vec<SchemaObject>> {
     rows.collect()
 }
 
-/// The parts that a store has.
-fn expected_parts() -> rusqlite::Result<&'static [SchemaObject]> {
-    static EXPECTED: OnceLock<Vec<SchemaObject>> = OnceLock::new();
-    if let Some(expected) = EXPECTED.get() {
+/// The parts that a store of this version has, or one of the previous version.
+fn expected_parts(is_previous: bool) -> rusqlite::Result<&'static [SchemaObject]> {
+    static EXPECTED: [OnceLock<Vec<SchemaObject>>; 2] = [const { OnceLock::new() }; 2];
+    let kept = &EXPECTED[usize::from(is_previous)];
+    if let Some(expected) = kept.get() {
         return Ok(expected);
     }
     let fresh = Connection::open_in_memory()?;
     fresh.execute_batch(SCHEMA)?;
+    if is_previous {
+        for name in CHANGED_PARTS {
+            fresh.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
+        }
+        fresh.execute_batch("DROP TABLE amending")?;
+        fresh.execute_batch(PREVIOUS_PARTS)?;
+    }
     let expected = parts(&fresh)?;
-    Ok(EXPECTED.get_or_init(|| expected))
+    Ok(kept.get_or_init(|| expected))
 }
 
 /// A part of the schema that is missing or was changed since the store was created.
@@ -162,10 +182,8 @@ impl From<&Difference> for Corrupt {
 /// not guarded, without an index reads are slow or fail. Additions by other programs are ignored.
 pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Difference>> {
     let there = parts(conn)?;
-    let is_older = version(conn)? == VERSION_BEFORE;
-    let expected = expected_parts()?.iter();
-    let expected = expected.filter(|it| !is_older || !CHANGED_PARTS.contains(&it.1.as_str()));
-    let differences = expected.filter_map(|(kind, name, sql)| {
+    let expected = expected_parts(version(conn)? == PREVIOUS_VERSION)?;
+    let differences = expected.iter().filter_map(|(kind, name, sql)| {
         let mut there = there.iter();
         let found = there.find(|it| it.0 == *kind && it.1 == *name);
         let is_missing = match found {
@@ -205,7 +223,7 @@ pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<Vec<Differe
     Err(Corrupt::new(path.display().to_string(), what).into())
 }
 
-/// Whether the file has the table that permits amendments; one of the version before has not.
+/// Whether the file has the table that permits amendments; one of the previous version has not.
 pub(crate) fn has_amendments(conn: &Connection) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'amending')")?
         .query_row([], |row| row.get(0))
@@ -233,7 +251,7 @@ pub(crate) fn check_version(conn: &Connection) -> rusqlite::Result<()> {
 /// Also if it has not.
 pub(crate) fn check_readable_version(conn: &Connection) -> rusqlite::Result<()> {
     match version(conn)? {
-        VERSION_BEFORE => Ok(()),
+        PREVIOUS_VERSION => Ok(()),
         found => check_is_version(found),
     }
 }
@@ -312,7 +330,7 @@ mod tests {
                 rusqlite::hooks::AuthAction::Pragma { .. }
             ));
             if statements == 2 {
-                make(&other, &there).unwrap();
+                make(&other, &there, FileKind::Empty).unwrap();
             }
             Authorization::Allow
         }))
@@ -336,6 +354,6 @@ mod tests {
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
             });
-        assert_eq!((VERSION, hash), (4, 0x62a8_9030_09c3_0c8f), "{hash:#x}");
+        assert_eq!((VERSION, hash), (4, 0x408f_ca6b_2718_8916), "{hash:#x}");
     }
 }

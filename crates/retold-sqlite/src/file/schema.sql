@@ -126,9 +126,12 @@ CREATE TABLE lease (
 
 -- The only way to amend events: while a log is listed here, its events may be erased or replaced,
 -- within the limits of the triggers below. The transaction of an append with amendments lists the
--- log here and removes it again, so this table is empty in every committed state.
+-- log here with the seq of its last event, and removes it once the events of the append are
+-- recorded, so this table is empty in every committed state. It cannot be removed without an event
+-- that records an amendment after this one.
 CREATE TABLE amending (
-    log INTEGER PRIMARY KEY
+    log INTEGER PRIMARY KEY,
+    head INTEGER NOT NULL
 ) STRICT;
 
 -- Recorded data does not change, even if another program writes to the file: these triggers refuse
@@ -170,6 +173,28 @@ WHEN NOT (
 )
 BEGIN
     SELECT RAISE(ROLLBACK, 'retold: a recorded event never changes');
+END;
+CREATE TRIGGER amending_begins_at_the_head BEFORE INSERT ON amending
+WHEN new.head IS NOT (
+    SELECT max(seq) FROM event WHERE seq >= new.log << 40 AND seq < (new.log + 1) << 40
+)
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: amending begins at the last event of a log');
+END;
+CREATE TRIGGER amending_never_changes BEFORE UPDATE ON amending
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: amending ends as it began');
+END;
+CREATE TRIGGER amending_is_recorded BEFORE DELETE ON amending
+WHEN NOT EXISTS (
+    SELECT 1 FROM topic
+    JOIN event ON event.topic = topic.key AND event.seq > old.head
+        AND event.seq < (old.log + 1) << 40
+    WHERE topic.log = old.log AND topic.name IN
+        ('retold.erased', 'retold.amended', 'retold.deleted', 'retold.reopened')
+)
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: an amendment is recorded by an event');
 END;
 CREATE TRIGGER event_is_never_deleted BEFORE DELETE ON event
 BEGIN

@@ -99,7 +99,7 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// As above, for a table that a file of the version before does not have.
+/// As above, for a table that a file of the previous version does not have.
 const LEFT_AMENDING: &str = "SELECT 'log ' || log,
         'it is open for amendments, although no append is being recorded: another program opened it'
     FROM amending";

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use retold_core::recording::checksum::{Content, Numbers};
 use retold_core::recording::{
-    Amendment, AmendmentConflict, Append, Conflict, Corrupt, RecordError, StoredEvent, Version,
+    Amendment, AmendmentConflict, Append, Conflict, Corrupt, Position, Positions, RecordError,
+    StoredEvent, Version,
 };
 use rusqlite::{Connection, params};
 
@@ -95,19 +96,37 @@ impl Transaction<'_> {
         }))
     }
 
-    /// Makes the amendments of an append, which were judged.
+    /// Records an append that was judged, after making its amendments.
     ///
     /// # Errors
     ///
     /// Also if an event is damaged; some amendments may then have been made.
-    pub(super) fn amend(&mut self, born: Born, append: &Append) -> rusqlite::Result<()> {
+    pub(super) fn amend_and_record(
+        &mut self,
+        born: Born,
+        append: &Append,
+    ) -> rusqlite::Result<Positions> {
         if append.amendments().is_empty() {
-            return Ok(());
+            return self.record(born, append);
         }
-        let log = born.key.0;
-        self.conn
-            .prepare_cached("INSERT OR IGNORE INTO amending VALUES (?1)")?
-            .execute([log])?;
+        let log = born.key;
+        let head = self.log_head(log).map(|checkpoint| checkpoint.position);
+        let listed = self
+            .conn
+            .prepare_cached("INSERT OR IGNORE INTO amending VALUES (?1, ?2)")?
+            .execute([log.0, log.seq(Position::number(head))])?;
+        self.amend(born, append)?;
+        let positions = self.record(born, append)?;
+        // A log that another program has listed stays, so that a verification finds it.
+        if listed > 0 {
+            self.conn
+                .prepare_cached("DELETE FROM amending WHERE log = ?1")?
+                .execute([log.0])?;
+        }
+        Ok(positions)
+    }
+
+    fn amend(&mut self, born: Born, append: &Append) -> rusqlite::Result<()> {
         let mut amended = Amended::default();
         for amendment in append.amendments() {
             for seq in self.named_by(born, amendment)? {
@@ -126,9 +145,6 @@ impl Transaction<'_> {
         for tag in &amended.lost_tags {
             self.drop_tag_without_events(born.key, tag)?;
         }
-        self.conn
-            .prepare_cached("DELETE FROM amending WHERE log = ?1")?
-            .execute([log])?;
         Ok(())
     }
 

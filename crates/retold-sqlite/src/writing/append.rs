@@ -31,8 +31,7 @@ impl Transaction<'_> {
         let answer = match self.judge(born, append)? {
             Verdict::Answer(answer) => answer,
             Verdict::Record if inline.are_none_of(&log.name) || append.new_events().is_empty() => {
-                self.amend(born, append)?;
-                Ok(Appended::Recorded(self.record(born, append)?))
+                Ok(Appended::Recorded(self.amend_and_record(born, append)?))
             }
             Verdict::Record => self.record_with_views(log, inline, append)?,
         };
@@ -62,8 +61,7 @@ impl Transaction<'_> {
             self.run("RELEASE retold_append")?;
         }
         self.run("SAVEPOINT retold_append")?;
-        self.amend(born, append)?;
-        let positions = self.record(born, append)?;
+        let positions = self.amend_and_record(born, append)?;
         let Some(refusal) = self.project(born, &projections, positions)? else {
             self.run("RELEASE retold_append")?;
             return Ok(Ok(Appended::Recorded(positions)));

@@ -414,6 +414,24 @@ async fn any_record_may_be_that_of_a_replacement() {
     }
 }
 
+/// A log that another program has opened for amendments stays open until someone looks at it.
+#[tokio::test]
+async fn an_amendment_does_not_hide_that_the_log_was_open() {
+    let place = Place::new();
+    let store = place.open();
+    let dogs = log(&store, "dogs").await;
+    fill(&*dogs).await;
+    let other = Connection::open(place.path()).unwrap();
+    other
+        .execute_batch("INSERT INTO amending SELECT 1, max(seq) FROM event")
+        .unwrap();
+    let append = Append::of([record(100, STREAM)]).amendment(erase(1));
+    dogs.append(append).await.unwrap();
+    let found = store.verify().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].what().contains("open for amendments"), "{found:?}");
+}
+
 #[tokio::test]
 async fn a_store_for_reading_does_not_amend() {
     let place = Place::new();

@@ -73,8 +73,9 @@ async fn amending_has_one_way_in() {
         "INSERT INTO topic (log, name) VALUES (1, 'retold.erased'), (1, 'Dog.Renamed')",
     )
     .unwrap();
+    let list = "INSERT INTO amending SELECT 1, max(seq) FROM event WHERE seq >> 40 = 1";
     let amending = |sql: &str| {
-        let whole = format!("BEGIN; INSERT INTO amending VALUES (1); {sql}; ROLLBACK");
+        let whole = format!("BEGIN; {list}; {sql}; ROLLBACK");
         let done = conn.execute_batch(&whole);
         // It was ended by a trigger, or not.
         drop(conn.execute_batch("ROLLBACK"));
@@ -111,7 +112,13 @@ async fn amending_has_one_way_in() {
         let error = amending(&sql).expect_err(&sql);
         assert!(error.to_string().contains("retold: "), "{sql}: {error}");
     }
-    for refused in ["DELETE FROM event", "DELETE FROM tag", "DELETE FROM topic"] {
+    for refused in [
+        "DELETE FROM event",
+        "DELETE FROM tag",
+        "DELETE FROM topic",
+        "UPDATE amending SET head = head - 1",
+        "UPDATE amending SET log = 2",
+    ] {
         amending(refused).expect_err(refused);
     }
     for permitted in [
@@ -128,13 +135,27 @@ async fn amending_has_one_way_in() {
         "{erase}; UPDATE event SET payload = x'00' WHERE version = 2"
     ))
     .expect_err("an erased event is not replaced");
+    for refused in [
+        "INSERT INTO amending VALUES (1, 0)",
+        "INSERT INTO amending SELECT 1, max(seq) - 1 FROM event",
+        "INSERT INTO amending SELECT 1, max(seq) + 1 FROM event",
+        "INSERT INTO amending SELECT 2, max(seq) FROM event",
+    ] {
+        let error = conn.execute_batch(refused).expect_err(refused);
+        assert!(error.to_string().contains("last event"), "{error}");
+    }
     // A record of an amendment.
     let insert =
         "INSERT INTO event SELECT seq + 2, randomblob(16), append_number + 1, 0, 1, stream,
          version + 1, (SELECT key FROM topic WHERE name = 'retold.erased'), revision, time,
          recorded_at, encoding, origin, tags, metadata, payload_checksum, checksum, payload
          FROM event WHERE version = 3";
+    let error = amending("DELETE FROM amending").unwrap_err();
+    assert!(error.to_string().contains("recorded by"), "{error}");
+    amending(&format!("{insert}; DELETE FROM amending")).unwrap();
     conn.execute_batch(insert).unwrap();
+    // An earlier record is none of this amendment.
+    amending("DELETE FROM amending").unwrap_err();
     for refused in [erased, "payload = x'00'", "topic = 1"] {
         let sql = format!("UPDATE event SET {refused} WHERE version = 4");
         amending(&sql).expect_err(&sql);
@@ -164,7 +185,7 @@ async fn verifying_finds_what_was_broken() {
         "UPDATE event SET payload = NULL, payload_checksum = ~payload_checksum WHERE version = 2",
         "UPDATE event SET payload = NULL, payload_checksum = ~payload_checksum
              WHERE stream IS NULL",
-        "INSERT INTO amending VALUES (1)",
+        "INSERT INTO amending VALUES (1, 5)",
     ] {
         let place = filled().await;
         let conn = Connection::open(place.path()).unwrap();

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use retold_core::recording::{Amendment, Append, ErasedParts, LogRead, RecordError, Store};
-use retold_sqlite::SqliteStore;
+use retold_sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 
 use crate::place::{Place, event, log, record};
@@ -124,6 +125,49 @@ async fn a_store_of_version_3_is_converted() {
     assert!(page.events[0].is_erased());
     drop((dogs, store));
     assert_eq!(place.open().verify().await.unwrap(), found);
+}
+
+/// Goal: a conversion does not cover up that another program has removed a guard. Method: change
+/// triggers that the conversion replaces.
+#[tokio::test]
+async fn a_conversion_hides_no_changed_guard() {
+    let harmless = "CREATE TRIGGER event_never_changes BEFORE UPDATE ON event BEGIN SELECT 1; END";
+    for (name, sql) in [
+        ("event_never_changes", harmless),
+        ("event_tag_is_never_deleted", ""),
+        ("tag_is_never_deleted", ""),
+    ] {
+        let place = Place::new();
+        of_version_3(&place);
+        let conn = Connection::open(place.path()).unwrap();
+        conn.execute_batch(&format!("DROP TRIGGER {name}; {sql}"))
+            .unwrap();
+        drop(conn);
+        let reading = SqliteStore::open_read_only(place.path()).unwrap();
+        let found = reading.verify().await.unwrap();
+        let place_found = format!("the trigger {name}");
+        assert!(
+            found.iter().any(|it| it.place() == place_found),
+            "{found:?}"
+        );
+        for _ in 0..2 {
+            assert_eq!(place.open().verify().await.unwrap(), found);
+        }
+    }
+}
+
+#[test]
+fn a_conversion_that_fails_says_so() {
+    let place = Place::new();
+    of_version_3(&place);
+    let other = Connection::open(place.path()).unwrap();
+    other
+        .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+        .unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let options = SqliteOptions::new().busy_wait_max(Duration::from_millis(20));
+    let error = SqliteStore::open_with(place.path(), &options).unwrap_err();
+    assert!(error.to_string().contains("converting"), "{error}");
 }
 
 /// Several programs may find the old version at the same time.
