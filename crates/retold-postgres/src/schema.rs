@@ -57,7 +57,6 @@ const SCHEMA: &str = files!(
     "functions/append_judged",
     "functions/append_group",
     "functions/judge_amendments",
-    "functions/erase_payloads",
     "functions/put_amended",
     "functions/append_amending",
     "rights"
@@ -341,6 +340,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 30);
+        assert_eq!(count, 29);
     }
 }

@@ -4,8 +4,11 @@
 //! and checked whenever it is read, so damage in between (a disk error, a file that was patched, an
 //! index that points to another event) is found before the event is used.
 //!
-//! - [`Checksum::payload`]: the hash of the payload. If the payload was erased, the hash is stored
-//!   inverted, so that a lost payload is not mistaken for an erased one.
+//! - [`Checksum::payload`]: the hash of the payload. For an erased one it is `!0`, the inverted hash
+//!   of no payload, so that a lost payload is not mistaken for an erased one. An erasure computes
+//!   both checksums again ([`Content::of_stored`]): from the hash of the former payload, anyone who
+//!   reads the rows could find out whether a guess of a short payload is right. The inverted hash of
+//!   the former payload, with the former second checksum, is only read, from events that SQL erased.
 //! - [`Checksum::event`]: the hash of everything else (the log's id, all fields, and the hash of
 //!   the payload), combined with the numbers that the log assigns: position, version, time of
 //!   recording, and append number.
@@ -29,7 +32,7 @@ use super::stored_event::{AppendPlace, StoredEvent, TEXTS_COUNT};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store keeps every field")]
 pub struct Checksum {
-    /// The hash of the payload; inverted if the payload was erased.
+    /// The hash of the payload; `!0` if the payload was erased.
     pub payload: u64,
     /// The hash of everything else.
     pub event: u64,

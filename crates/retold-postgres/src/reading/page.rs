@@ -128,17 +128,28 @@ const EVENT: &str = concat!(
          WHERE x.log + 0 = $1 AND x.id = $2 LIMIT 1) e ON true WHERE l.key = $1 AND l.id = $3"
 );
 
-/// The events of a log with these ids, in any order, as [`sealed_event`] takes them.
+/// The columns of an event without its payload, as [`event_without_payload`] takes them. The payload
+/// is treated as erased, and then its checksum is inverted.
+macro_rules! columns_without_payload {
+    () => {
+        "e.position, e.id, e.stream, e.version, e.place_index, e.place_count, e.topic, e.revision, \
+         e.tags, e.time, e.recorded_at, e.encoding, e.origin, e.metadata, NULL::bytea, \
+         CASE WHEN e.payload IS NULL THEN e.payload_checksum ELSE ~e.payload_checksum END, \
+         e.checksum, e.payload IS NOT NULL"
+    };
+}
+
+/// The events of a log with these ids, in any order, as [`event_without_payload`] takes them.
 pub(crate) const OF_IDS: &str = concat!(
     "SELECT 2, ",
-    columns!(),
+    columns_without_payload!(),
     " FROM unnest($2::uuid[]) AS d (id), LATERAL (SELECT * FROM \"retold\".event x
          WHERE x.log + 0 = $1 AND x.id = d.id LIMIT 1) e"
 );
-/// The events of a stream from one version to another, both included.
+/// The events of a stream from one version to another, both included, in the same form.
 pub(crate) const OF_VERSIONS: &str = concat!(
     "SELECT 2, ",
-    columns!(),
+    columns_without_payload!(),
     " FROM \"retold\".event e WHERE e.log = $1 AND e.stream = $2 AND e.version BETWEEN $3 AND $4
      ORDER BY e.version"
 );
@@ -516,8 +527,29 @@ fn stored_event(row: &Row, log: LogId) -> Result<StoredEvent, RecordError> {
     Ok(sealed_event(row, log)?.0)
 }
 
+/// Returns the event of a row with an empty payload, if it has one, and its checksums. The event is
+/// compared with that of everything else: an event whose payload is damaged can still be amended.
+pub(crate) fn event_without_payload(
+    row: &Row,
+    log: LogId,
+) -> Result<(StoredEvent, Checksum), RecordError> {
+    let (event, stored) = sealed_event(row, log)?;
+    if !row.try_get(18).map_err(damaged)? {
+        return Ok((event, stored));
+    }
+    let parts = StoredEventParts {
+        payload: Some(&[]),
+        ..event.parts()
+    };
+    let stored = Checksum {
+        payload: !stored.payload,
+        ..stored
+    };
+    Ok((StoredEvent::from_parts(&parts)?, stored))
+}
+
 /// Returns the event of a row and its checksum, which was compared with the event.
-pub(crate) fn sealed_event(row: &Row, log: LogId) -> Result<(StoredEvent, Checksum), RecordError> {
+fn sealed_event(row: &Row, log: LogId) -> Result<(StoredEvent, Checksum), RecordError> {
     let read = || -> Result<_, Error> {
         let position: i64 = row.try_get(1)?;
         let stream: Option<&str> = row.try_get(3)?;

@@ -1,8 +1,8 @@
 //! The amendments of an append as parameters of its statement.
 //!
-//! If they erase nothing but payloads, the server needs no more than the amendments. Otherwise the
-//! events get other checksums, which the server cannot compute: they are read and amended here, and
-//! the server replaces them if they are still what was read.
+//! The events get other checksums, which the server cannot compute: they are read and amended here,
+//! and the server replaces them if they are still what was read. They are read without their
+//! payloads, because no amendment keeps one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
@@ -10,14 +10,14 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use retold_core::recording::checksum::{Checksum, Content, Numbers};
 use retold_core::recording::{
-    Amendment, Append, ErasedParts, EventId, Invalid, LogId, RecordError, StoredEvent, Version,
+    Amendment, Append, EventId, Invalid, LogId, RecordError, StoredEvent, Version,
 };
 use uuid::Uuid;
 
 use super::parameters::{AmendedEventRow, AmendingParameters, AmendmentRow};
 use crate::error::of_statement;
 use crate::log::Born;
-use crate::reading::page::{self, OF_IDS, OF_VERSIONS};
+use crate::reading::page::{OF_IDS, OF_VERSIONS, event_without_payload};
 use crate::server::connection::{Connection, Parameters};
 
 const WHAT: &str = "reading the events to amend";
@@ -45,10 +45,10 @@ pub(crate) fn check_amendment_kinds(append: &Append) -> Result<(), Invalid> {
     }
 }
 
-/// The amendments of an append, and the events that they change, unless they erase only payloads.
+/// The amendments of an append, and the events that they change, by position.
 pub(crate) struct Amending<'a> {
     amendments: &'a [Amendment],
-    amended: Option<BTreeMap<u64, AmendedEvent>>,
+    amended: BTreeMap<u64, AmendedEvent>,
     /// The position up to which the log was read.
     seen: i64,
 }
@@ -77,60 +77,36 @@ impl<'a> Amending<'a> {
         if amendments.is_empty() {
             return Ok(None);
         }
-        let mut amending = Self {
-            amendments,
-            amended: None,
-            seen: i64::MAX,
-        };
-        if !amendments.iter().all(erases_payloads_only) {
-            amending.read(connection, log).await?;
-        }
-        Ok(Some(amending))
-    }
-
-    /// Reads the events and amends them.
-    async fn read(&mut self, connection: &mut Connection, log: Born) -> Result<(), RecordError> {
         let failed = |error| of_statement(WHAT, error);
         let head: Parameters<'_> = &[&log.key, &log.id.uuid()];
         let head = connection.row(WHAT, HEAD, head).await?;
         // If the log is missing, the statement that appends reports that.
         let head = head.map(|row| row.try_get(0)).transpose().map_err(failed)?;
-        self.seen = head.unwrap_or(0);
+        let seen = head.unwrap_or(0);
         let mut amended = BTreeMap::new();
         let is_by_id = |it: &Amendment| it.event().is_some();
-        for run in self
-            .amendments
-            .chunk_by(|one, other| is_by_id(one) && is_by_id(other))
-        {
+        for run in amendments.chunk_by(|one, other| is_by_id(one) && is_by_id(other)) {
             read_run(connection, log, run, &mut amended).await?;
         }
-        self.amended = Some(amended);
-        Ok(())
+        Ok(Some(Self {
+            amendments,
+            amended,
+            seen,
+        }))
     }
 
     /// Returns the parameters for the statement.
     pub(crate) fn parameters(&self, log: LogId) -> AmendingParameters<'_> {
-        let amended = self.amended.as_ref();
         AmendingParameters {
             amendments: self.amendments.iter().map(amendment_row).collect(),
-            amended: amended.map(|it| it.values().map(|event| event.row(log)).collect()),
+            amended: self.amended.values().map(|it| it.row(log)).collect(),
             seen_position: self.seen,
         }
     }
 }
 
-fn erases_payloads_only(amendment: &Amendment) -> bool {
-    match amendment {
-        Amendment::EraseEvent { parts, .. } | Amendment::EraseStream { parts, .. } => {
-            *parts == ErasedParts::PAYLOAD
-        }
-        _ => false,
-    }
-}
-
 /// Reads the events of one amendment of a stream, or of several that name an event by its id; no
-/// two of those name the same. The events are amended one by one as they arrive, because their
-/// payloads may be large.
+/// two of those name the same.
 async fn read_run(
     connection: &mut Connection,
     log: Born,
@@ -184,7 +160,7 @@ async fn read_events(
         let Some(row) = next.await? else {
             return Ok(());
         };
-        let (event, checksum) = page::sealed_event(&row, log.id)?;
+        let (event, checksum) = event_without_payload(&row, log.id)?;
         take(event, checksum);
     }
 }

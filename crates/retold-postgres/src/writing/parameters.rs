@@ -103,7 +103,7 @@ composite! {
 #[derive(Debug, Default)]
 pub(crate) struct AmendingParameters<'a> {
     pub(crate) amendments: Vec<AmendmentRow<'a>>,
-    pub(crate) amended: Option<Vec<AmendedEventRow<'a>>>,
+    pub(crate) amended: Vec<AmendedEventRow<'a>>,
     pub(crate) seen_position: i64,
 }
 

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use retold_core::application::Logged;
 use retold_core::projection::{BoxError, Projection};
+use retold_core::recording::checksum::{self, Checksum, Content};
 use retold_core::recording::{
-    AMENDED_TOPIC, Amendment, AmendmentConflict, Append, Appended, Condition, Conflict,
-    ERASED_TOPIC, ErasedParts, EventId, LogId, LogRead, NewEvent, Query, RecordError, Recorder,
-    Replacement, Store, Version, verify_log,
+    AMENDED_TOPIC, Amendment, AmendmentConflict, Append, AppendPlace, Appended, Condition,
+    Conflict, ERASED_TOPIC, ErasedParts, EventId, LogId, LogRead, NewEvent, Query, RecordError,
+    Recorder, Replacement, Store, Version, verify_log,
 };
 use retold_postgres::{
     Postgres, PostgresInlineProjections, PostgresOptions, PostgresStore, PostgresTables,
@@ -259,6 +260,61 @@ fn an_amendment_meets_events_that_came_meanwhile() {
                 ) => assert_eq!(reason, expected),
                 other => panic!("{number}: {other:?}"),
             }
+        }
+        check_sound(&store, &*log).await;
+    });
+}
+
+/// Goal: after an erasure, neither the hash of the payload nor anything that was computed from it is
+/// left, by which someone who reads the rows could find out whether a guess of a short payload is
+/// right. Method: the rows of all tables are searched for the hash and its inverse, and the payload
+/// that was erased is tried.
+#[test]
+fn a_guess_of_an_erased_payload_cannot_be_tested() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = dogs(&store).await;
+        log.append(Append::of((1..=3).map(event))).await.unwrap();
+        let id_of_log = log.log_id().await.unwrap().unwrap();
+        let place = AppendPlace { index: 0, count: 1 };
+        let hash = Content::of_new(id_of_log, &event(1), place, b"", "").payload;
+        let client = database.client().await;
+        let all = "SELECT (SELECT jsonb_agg(e) FROM retold.event e)::text
+            || coalesce((SELECT jsonb_agg(s) FROM retold.snapshot s)::text, '')
+            || coalesce((SELECT jsonb_agg(r) FROM retold.stream_record r)::text, '')";
+        let found = async || {
+            let rows: String = client.query_one(all, &[]).await.unwrap().get(0);
+            let is_in = |hash: u64| rows.contains(&hash.cast_signed().to_string());
+            is_in(hash) || is_in(!hash)
+        };
+        assert!(found().await, "the rows have the hash before");
+        let stream = Amendment::EraseStream {
+            stream: "dog/1".into(),
+            after: Some(Version::FIRST),
+            until: Version::new(2).unwrap(),
+            parts: ErasedParts::PAYLOAD,
+        };
+        let rest = erase(3, ErasedParts::PAYLOAD.metadata(true));
+        for (number, amendment) in (10..).zip([erase(1, ErasedParts::PAYLOAD), stream, rest]) {
+            let mut record = record(number);
+            record.payload = Some("{\"by\":1}".into());
+            let append = Append::of([record]).amendment(amendment);
+            log.append(append).await.unwrap();
+        }
+        assert!(!found().await, "the rows have the hash");
+        let checksums = "SELECT position, checksum, payload_checksum FROM retold.event
+            WHERE topic = 'Barked'";
+        for row in client.query(checksums, &[]).await.unwrap() {
+            let position = row.get::<_, i64>(0);
+            let erased = log.event(id(position.cast_unsigned().into())).await;
+            let erased = erased.unwrap().unwrap();
+            assert_eq!((erased.payload(), row.get::<_, i64>(2)), (None, -1));
+            let guess = Checksum {
+                payload: !hash,
+                event: row.get::<_, i64>(1).cast_unsigned(),
+            };
+            assert!(checksum::check(id_of_log, &erased, 0, guess).is_err());
         }
         check_sound(&store, &*log).await;
     });

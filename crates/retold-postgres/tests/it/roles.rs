@@ -25,7 +25,7 @@ const REFUSED_TO_ALL: [&str; 16] = [
     "INSERT INTO kennel.event SELECT * FROM kennel.event",
     "DELETE FROM kennel.event_tag",
     "INSERT INTO kennel.event_tag VALUES (1, 'a', 1)",
-    "SELECT kennel.erase_payloads(1, '{}')",
+    "SELECT kennel.put_amended(1, '{}')",
     "INSERT INTO kennel.former_topic VALUES (1, 'x')",
     "UPDATE kennel.log SET position = position + 1, append_count = append_count + 1",
     "DELETE FROM kennel.log",
@@ -48,7 +48,7 @@ const REFUSED_TO_READERS: [&str; 5] = [
 
 /// What a writer is not allowed to do and an amender is.
 const AMENDS: &str = "SELECT * FROM kennel.append_amending(
-    1, false, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', NULL, 0)";
+    1, false, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 0)";
 
 /// What a role without grants is not allowed to do.
 const REFUSED_TO_OTHERS: [&str; 3] = [
@@ -252,7 +252,7 @@ fn only_an_amender_amends() {
         let unrecorded = "SELECT hutch.append_amending(1, false, '{1}', '{0}', '{0}',
             ARRAY[gen_random_uuid()], '{dog/1}', '{Barked}', ARRAY[ROW(1, 1, 0, 1, 1, 0, 0, 0, 1, 1,
             'json', '', '{}', '', '', '{}')::hutch.new_event], '{}', '{}',
-            ARRAY[ROW(NULL, 'dog/1', 0, 1, false, false, false)::hutch.amendment], NULL, 9)";
+            ARRAY[ROW(NULL, 'dog/1', 0, 1, false, false, false)::hutch.amendment], '{}', 9)";
         let refused = sql.batch_execute(unrecorded).await.unwrap_err();
         let refused = refused.as_db_error().unwrap().message();
         assert!(

@@ -1,9 +1,7 @@
 -- Records an append with amendments of recorded events, if it holds, and makes the amendments; the
 -- only entry point for changes of events. The first parameters and the results are those of
 -- append_group, for one append.
---
--- If the amendments only erase payloads, `amended` is NULL: no checksum changes except that of the
--- payload, which is inverted. Otherwise it has every event that changes, as it will be.
+-- `amended` has every event that changes, as it will be.
 CREATE FUNCTION "retold".append_amending(
     of_log integer, with_tags boolean,
     event_counts integer[], condition_counts integer[], range_counts integer[],
@@ -20,7 +18,7 @@ DECLARE
     refused_index integer;
     record_position bigint;
     record_streams text[];
-    new_topics bigint := 0;
+    new_topics bigint;
 BEGIN
     PERFORM FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
     SELECT * INTO refusal, refused_index
@@ -69,11 +67,7 @@ BEGIN
         ) k;
         DELETE FROM "retold".snapshot s WHERE s.log = of_log
             AND s.stream = ANY (ARRAY(SELECT m.stream FROM unnest(amendments) AS m));
-        IF amended IS NULL THEN
-            PERFORM "retold".erase_payloads(of_log, amendments);
-        ELSE
-            new_topics := "retold".put_amended(of_log, amended);
-        END IF;
+        new_topics := "retold".put_amended(of_log, amended);
         UPDATE "retold".log l SET amendment_count = l.amendment_count + 1,
             topic_count = l.topic_count + new_topics
             WHERE l.key = of_log;
