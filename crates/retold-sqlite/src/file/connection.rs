@@ -6,8 +6,9 @@
 //! Connections that read map the file into memory: this way, reading a stream of 10 events in a log
 //! of a million takes 35 us of CPU, and 60 us without mapping. The price is that a disk failure
 //! under the mapping, or a program that truncates the file while it is open, ends the process
-//! instead of causing an error. The connection that writes does not map the file, so recorded data
-//! does not depend on the mapping.
+//! instead of causing an error. A store truncates its file when it is purged, but only while no
+//! reader has a lock; a file that is read without locks is not mapped. The connection that writes
+//! does not map the file, so recorded data does not depend on the mapping.
 
 use std::fs::{self, File};
 use std::io;
@@ -165,7 +166,12 @@ impl FilePlace {
             }
             _ => self.connect(flags, &self.path, busy_wait_max)?,
         };
-        let map_size = i64::try_from(READER_MAP_SIZE).unwrap_or(i64::MAX);
+        let map_size = match self.access {
+            // Without locks nothing prevents a writer from truncating the file.
+            Access::Immutable => 0,
+            Access::ReadWrite | Access::ReadOnly => READER_MAP_SIZE,
+        };
+        let map_size = i64::try_from(map_size).unwrap_or(i64::MAX);
         conn.pragma_update(None, "mmap_size", map_size)
             .and_then(|()| conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB)))
             .map_err(|error| self.failed(error))?;
@@ -431,6 +437,24 @@ mod tests {
         let place = FilePlace::writable(&link).unwrap();
         let _conn = place.open_writer(&SqliteOptions::new()).unwrap();
         assert!(place.wal_path().exists());
+    }
+
+    /// A purge by a process that cannot see this reader makes the file shorter. Reading a mapped
+    /// page that is gone would end the process.
+    #[test]
+    fn a_file_that_is_read_without_locks_is_not_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let writable = FilePlace::writable(&path).unwrap();
+        drop(writable.open_writer(&SqliteOptions::new()).unwrap());
+        for (access, is_mapped) in [(Access::Immutable, false), (Access::ReadOnly, true)] {
+            let place = FilePlace::at(path.clone(), access);
+            let conn = place.open_reader(Duration::ZERO).unwrap();
+            let size: i64 = conn
+                .pragma_query_value(None, "mmap_size", |row| row.get(0))
+                .unwrap();
+            assert_eq!(size > 0, is_mapped, "{access:?}: {size}");
+        }
     }
 
     #[test]

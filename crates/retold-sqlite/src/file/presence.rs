@@ -174,6 +174,18 @@ impl FilePresence {
         }
     }
 
+    /// Makes the present size and content of the write-ahead log durable.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub(crate) fn sync_wal(&self) -> io::Result<()> {
+        match self.opened.get() {
+            Some(opened) => fs::File::open(&opened.wal_path)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
     /// Does the same if the last check was some time ago.
     ///
     /// # Errors

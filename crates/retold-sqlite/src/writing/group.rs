@@ -86,12 +86,31 @@ impl Writing {
     /// Copies the whole write-ahead log into the file and empties it, once no read needs it.
     /// Returns whether that was possible within `patience`.
     pub(crate) fn empty_wal(&self, patience: Duration) -> rusqlite::Result<bool> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_busy: bool = self.waiting(left, || {
+                let empty = "PRAGMA wal_checkpoint(TRUNCATE)";
+                self.conn.query_row(empty, [], |row| row.get(0))
+            })?;
+            if !is_busy || Instant::now() >= deadline {
+                return Ok(!is_busy);
+            }
+            // SQLite does not wait for a connection that copies the log at the moment.
+            std::thread::sleep(BUSY_PAUSE);
+        }
+    }
+
+    /// Does something for which SQLite waits for other connections.
+    fn waiting<T>(
+        &self,
+        patience: Duration,
+        something: impl FnOnce() -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
         self.conn.busy_timeout(patience)?;
-        let is_busy = self
-            .conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        let done = something();
         self.conn.busy_timeout(Duration::ZERO)?;
-        Ok(!is_busy?)
+        done
     }
 
     fn perform_and_settle(&mut self, mut group: Group, patience: Duration) -> Result<(), Busy> {

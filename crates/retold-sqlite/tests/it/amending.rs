@@ -433,7 +433,7 @@ async fn an_amendment_does_not_hide_that_the_log_was_open() {
 }
 
 #[tokio::test]
-async fn a_store_for_reading_does_not_amend() {
+async fn a_read_only_store_does_not_amend() {
     let place = Place::new();
     fill(&*log(&place.open(), "dogs").await).await;
     let store = SqliteStore::open_read_only(place.path()).unwrap();

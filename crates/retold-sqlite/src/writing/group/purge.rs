@@ -9,14 +9,15 @@
 
 use std::time::Duration;
 
-use retold_core::recording::{Purged, RecordError};
+use retold_core::recording::{Corrupt, Purged, RecordError};
+use rusqlite::{Error, ErrorCode};
 
 use super::Writing;
-use crate::error::before_commit;
 
 impl Writing {
     /// Rewrites the file and empties the write-ahead log, and reports what was not possible because
-    /// another connection used the file for longer than `patience`, or the disk is full.
+    /// another connection used the file for longer than `patience`, the disk is full, or SQLite
+    /// refuses it for another reason.
     ///
     /// # Errors
     ///
@@ -28,48 +29,56 @@ impl Writing {
             self.roll_back();
         }
         self.known.forget();
+        let rewritten = self.waiting(patience, || self.conn.execute_batch("VACUUM"));
+        let emptied = self.empty_wal(patience);
+        self.presence.check()?;
         let mut purged = Purged::default();
-        if let Some(error) = self.without_corruption("rewriting the file", |it| {
-            it.conn.busy_timeout(patience)?;
-            let rewritten = it.conn.execute_batch("VACUUM");
-            it.conn.busy_timeout(Duration::ZERO)?;
-            rewritten
-        })? {
+        if let Err(error) = intact("rewriting the file", rewritten)? {
             purged = purged.remains(format!(
                 "The file could not be rewritten ({error}), so unused parts of it may contain \
-                 erased data. SQLite needs the right to write, and as much free space as the file \
-                 has, next to the file and in the folder for temporary files (SQLITE_TMPDIR)."
+                 erased data. SQLite needs the right to write, as much free space as the file has, \
+                 next to the file and in the folder for temporary files (SQLITE_TMPDIR), and \
+                 tables of other programs that it can copy without their functions."
             ));
         }
-        let mut is_emptied = false;
-        let failure = self.without_corruption("emptying the write-ahead log", |it| {
-            is_emptied = it.empty_wal(patience)?;
-            Ok(())
-        })?;
-        if !is_emptied {
-            let reason = match failure {
-                Some(error) => error.to_string(),
-                None => format!("another connection has been using it for {patience:?}"),
-            };
-            purged = purged.remains(format!(
+        let reason = match intact("emptying the write-ahead log", emptied)? {
+            Ok(true) => None,
+            Ok(false) => Some(format!(
+                "other connections have been using it for {patience:?}"
+            )),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            return Ok(purged.remains(format!(
                 "The write-ahead log could not be emptied ({reason}), so it and the file may \
                  contain erased data."
-            ));
+            )));
         }
-        self.presence.check()?;
-        Ok(purged)
+        Ok(match self.presence.sync_wal() {
+            Ok(()) => purged,
+            Err(error) => purged.remains(format!(
+                "The write-ahead log was emptied but not synced ({error}), so a power failure may \
+                 bring its former content back."
+            )),
+        })
     }
+}
 
-    /// Does something, and returns a failure that leaves the file intact.
-    fn without_corruption(
-        &mut self,
-        what: &str,
-        something: impl FnOnce(&mut Self) -> rusqlite::Result<()>,
-    ) -> Result<Option<RecordError>, RecordError> {
-        match something(self).map_err(|error| before_commit(what, error)) {
-            Ok(()) => Ok(None),
-            Err(error @ RecordError::Unavailable(_)) => Ok(Some(error)),
-            Err(error) => Err(error),
+/// Returns the result of something that is not possible in every intact file.
+///
+/// # Errors
+///
+/// `Corrupt` if the file is damaged.
+fn intact<T>(what: &str, done: rusqlite::Result<T>) -> Result<Result<T, Error>, RecordError> {
+    match done {
+        Err(error)
+            if matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            ) =>
+        {
+            Err(Corrupt::new(what, error.to_string()).into())
         }
+        done => Ok(done),
     }
 }
