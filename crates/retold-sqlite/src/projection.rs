@@ -14,6 +14,6 @@ mod upkeep;
 
 pub(crate) mod inline;
 
-pub(crate) use ledger::all;
+pub(crate) use ledger::{all, forget_reasons};
 pub use tables::{Sqlite, SqliteTables, SqliteTransaction};
 pub(crate) use upkeep::{Halt, SqliteView, guard_commits};

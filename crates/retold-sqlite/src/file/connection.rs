@@ -193,6 +193,8 @@ impl FilePlace {
         let conn = self.connect(flags, &self.path, BUSY_WAIT_MAX)?;
         use_write_ahead_log(&conn, BUSY_WAIT_MAX)
             .and_then(|()| check_cells(&conn))
+            // What handlers delete may be what was erased from the log.
+            .and_then(|()| conn.pragma_update(None, "secure_delete", "FAST"))
             .and_then(|()| conn.pragma_update(None, "synchronous", "NORMAL"))
             .and_then(|()| conn.busy_timeout(VIEWS_BUSY_WAIT_MAX))
             .map_err(|error| self.failed(error))?;
@@ -426,6 +428,7 @@ pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FILE_MODE;
 
     /// SQLite follows a link to the file and creates its own files next to the target.
     #[cfg(unix)]
@@ -458,13 +461,16 @@ mod tests {
     }
 
     #[test]
-    fn the_writer_overwrites_what_it_deletes_from_pages() {
+    fn what_is_deleted_from_pages_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let place = FilePlace::writable(&folder.path().join("dogs.db")).unwrap();
-        let conn = place.open_writer(&SqliteOptions::new()).unwrap();
-        let level = conn.pragma_query_value(None, "secure_delete", |row| row.get(0));
-        // FAST, as in the docs of the pragma.
-        assert_eq!(level, Ok(2));
+        let place = |name| FilePlace::writable(&folder.path().join(name)).unwrap();
+        let writer = place("dogs.db").open_writer(&SqliteOptions::new());
+        let views = place("views.db").open_views(FILE_MODE);
+        for conn in [writer.unwrap(), views.unwrap()] {
+            let level = conn.pragma_query_value(None, "secure_delete", |row| row.get(0));
+            // FAST, as in the docs of the pragma.
+            assert_eq!(level, Ok(2));
+        }
     }
 
     /// Goal: a file is read without locks only if there can be none, never because another

@@ -229,6 +229,40 @@ pub(super) fn skip(
     .map(drop)
 }
 
+/// Removes the reasons why views skipped events of a log that are amended now: a reason may quote
+/// what such an event contained.
+pub(crate) fn forget_reasons(
+    conn: &Connection,
+    upstream: LogId,
+    is_amended: impl Fn(Position) -> bool,
+) -> rusqlite::Result<()> {
+    if !exists(conn)? {
+        return Ok(());
+    }
+    let mut select = conn.prepare_cached(
+        "SELECT p.name, p.version, s.position FROM retold_projection p
+         JOIN retold_projection_skipped s ON s.name = p.name AND s.version = p.version
+         WHERE p.upstream_id = ?1",
+    )?;
+    let skipped = select.query_map([upstream.uuid().as_bytes()], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let skipped: Vec<(String, i64, i64)> = skipped.collect::<Result<_, _>>()?;
+    let mut forget = conn.prepare_cached(
+        "UPDATE retold_projection_skipped SET error = ?4
+         WHERE name = ?1 AND version = ?2 AND position = ?3",
+    )?;
+    for (name, version, position) in skipped {
+        if Position::new(position.cast_unsigned()).is_some_and(&is_amended) {
+            forget.execute(params![name, version, position, REASON_OF_AMENDED])?;
+        }
+    }
+    Ok(())
+}
+
+/// The reason that is stored for a skipped event that was amended later.
+const REASON_OF_AMENDED: &str = "the event was erased or replaced later, and the reason with it";
+
 /// Returns the skipped events after a position.
 pub(super) fn skipped(
     conn: &Connection,

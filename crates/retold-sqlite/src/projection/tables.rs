@@ -80,6 +80,8 @@ pub struct SqliteTables {
 impl SqliteTables {
     /// Declares tables with these plain names, under which readers find them. `create` creates the
     /// empty tables of a version, with names from [`SqliteTransaction::table`], and their indexes.
+    /// Do not store the `rowid` of a table that has no `INTEGER PRIMARY KEY`: a purge of the store
+    /// may change it.
     ///
     /// ```
     /// # use retold_sqlite::SqliteTables;

@@ -21,6 +21,7 @@ use crate::file::log::Born;
 use crate::file::names::label_key;
 use crate::file::seq::{LogKey, Seq};
 use crate::file::topics::Topics;
+use crate::projection;
 use crate::reading::event_row::{EventRow, row_at};
 use crate::reading::page::position_of;
 use crate::reading::snapshots;
@@ -32,6 +33,7 @@ struct Amended {
     topics: Topics,
     /// Streams that have an amended event.
     streams: BTreeSet<Arc<str>>,
+    positions: BTreeSet<Position>,
     /// Tags that an event lost.
     lost_tags: BTreeSet<Arc<str>>,
 }
@@ -139,6 +141,8 @@ impl Transaction<'_> {
                 }
             }
         }
+        let is_amended = |position| amended.positions.contains(&position);
+        projection::forget_reasons(self.conn, born.id, is_amended)?;
         for stream in &amended.streams {
             snapshots::drop_all(self.conn, born.key, stream)?;
         }
@@ -215,6 +219,7 @@ impl Transaction<'_> {
         ])?;
         check_is_one(changed, before).map_err(corrupt)?;
         self.change_tags(born.key, seq, before, after, amended)?;
+        amended.positions.insert(before.position());
         if let Some(stream) = before.stream()
             && !amended.streams.contains(stream)
         {

@@ -2,11 +2,13 @@
 
 use futures_util::future::join_all;
 use retold_core::projection::{OnPoison, Projection};
-use retold_core::recording::{Appended, LogId, RecordError, Store, verify_log};
+use retold_core::recording::{
+    Amendment, Append, Appended, ErasedParts, LogId, LogRead, RecordError, Store, verify_log,
+};
 use retold_sqlite::{Sqlite, SqliteInlineProjections, SqliteStore, SqliteTables};
 use uuid::Uuid;
 
-use crate::place::{Place, log, patient};
+use crate::place::{Place, log, patient, record};
 use crate::tricks::{TrickAdded, checkpoint_and_rows, pipeline, read, tables, teach, tricks};
 
 fn open_with(place: &Place, projection: Projection<Sqlite>) -> SqliteStore {
@@ -182,6 +184,42 @@ async fn existing_poison_fails_the_opening_unless_it_is_skipped() {
     assert_eq!(read(&store.views()), ["sit", "fetch", "speak"]);
     let handle = pipeline(&log, &store.views(), tricks(1)).handle();
     assert_eq!(handle.skipped(None, 10).await.unwrap().len(), 1);
+}
+
+/// The reason why an event was skipped may quote it, so it goes with what the event had.
+#[tokio::test]
+async fn the_reason_for_a_skip_is_erased_with_the_event() {
+    let place = Place::new();
+    {
+        let log = log(&place.open(), "dogs").await;
+        let tricks = TrickAdded::append(["sit", "bite", "call"]);
+        let mut events = tricks.new_events().to_vec();
+        events[2].payload = Some("5551234".into());
+        events[2].stream = Some("dog/1".into());
+        log.append(Append::of(events)).await.unwrap();
+    }
+    let store = open_with(&place, tricks(1).on_poison(OnPoison::Skip));
+    let dogs = log(&store, "dogs").await;
+    let handle = pipeline(&dogs, &store.views(), tricks(1)).handle();
+    let reasons = async || {
+        let skipped = handle.skipped(None, 10).await.unwrap();
+        [0, 1].map(|it: usize| skipped[it].error.to_string())
+    };
+    let before = reasons().await;
+    assert!(before[1].contains("5551234"), "{before:?}");
+    let call = dogs.read_log(LogRead::new()).await.unwrap().events[2].id();
+    let erase = Amendment::EraseEvent {
+        event: call,
+        stream: Some("dog/1".into()),
+        parts: ErasedParts::ALL,
+    };
+    dogs.append(Append::of([record(1, "dog/1")]).amendment(erase))
+        .await
+        .unwrap();
+    let after = reasons().await;
+    assert_eq!(after[0], before[0], "of another event");
+    assert!(after[1].contains("erased or replaced"), "{after:?}");
+    assert!(!after[1].contains("5551234"), "{after:?}");
 }
 
 #[tokio::test]
