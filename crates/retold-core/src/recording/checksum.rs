@@ -4,11 +4,11 @@
 //! and checked whenever it is read, so damage in between (a disk error, a file that was patched, an
 //! index that points to another event) is found before the event is used.
 //!
-//! - [`Checksum::payload`]: the hash of the payload. For an erased one it is `!0`, the inverted hash
-//!   of no payload, so that a lost payload is not mistaken for an erased one. An erasure computes
-//!   both checksums again ([`Content::of_stored`]): from the hash of the former payload, anyone who
-//!   reads the rows could find out whether a guess of a short payload is right. The inverted hash of
-//!   the former payload, with the former second checksum, is only read, from events that SQL erased.
+//! - [`Checksum::payload`]: the hash of the payload. For an erased one it is `!0`, the inverted
+//!   hash of no payload, so that a lost payload is not mistaken for an erased one. An erasure
+//!   computes both checksums again ([`Content::of_stored`]): with the hash of the former payload,
+//!   anyone who reads the rows could test guesses of it. An inverted hash of a former payload, with
+//!   the former second checksum, is still accepted: SQL erased events in this way.
 //! - [`Checksum::event`]: the hash of everything else (the log's id, all fields, and the hash of
 //!   the payload), combined with the numbers that the log assigns: position, version, time of
 //!   recording, and append number.

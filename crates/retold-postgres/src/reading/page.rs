@@ -128,8 +128,8 @@ const EVENT: &str = concat!(
          WHERE x.log + 0 = $1 AND x.id = $2 LIMIT 1) e ON true WHERE l.key = $1 AND l.id = $3"
 );
 
-/// The columns of an event without its payload, as [`event_without_payload`] takes them. The payload
-/// is treated as erased, and then its checksum is inverted.
+/// The columns of an event without its payload, as [`event_without_payload`] takes them. The
+/// payload is treated as erased, and then its checksum is inverted.
 macro_rules! columns_without_payload {
     () => {
         "e.position, e.id, e.stream, e.version, e.place_index, e.place_count, e.topic, e.revision, \

@@ -27,10 +27,10 @@ CREATE TABLE "retold".log (
 
 -- The events. `tags` is the event's own list, each tag a length of one byte and its text; a payload
 -- that is NULL was erased. Payloads are not compressed here: the mapper does that. The checksums
--- are those of checksum.rs in the core, checked at every read: one of the payload, or -1 if there is
--- none, and one of everything else. The part of the second that is known in advance comes with the
--- event; position, version and time are combined with it where the event is recorded, as described
--- in checksum.rs.
+-- are those of checksum.rs in the core, checked at every read: one of the payload, or -1 if it was
+-- erased, and one of everything else. The part of the second that is known in advance comes with
+-- the event; position, version and time are combined with it where the event is recorded, as
+-- described in checksum.rs.
 CREATE TABLE "retold".event (
     log integer NOT NULL,
     position bigint NOT NULL,
