@@ -87,8 +87,9 @@ pub fn schema_sql(schema: &str) -> Result<String, Invalid> {
 }
 
 /// Returns the SQL that converts the schema of a store from the version before, for owners that no
-/// program logs in as. The owner of the schema must run it in a transaction; the roles of a store
-/// keep their rights, and [`roles_sql`](crate::roles_sql) creates those that are new.
+/// program logs in as. The owner of the schema, or a role that may act as the owner, must run it in
+/// a transaction, and acts as the owner until it ends. The roles of a store keep their rights, and
+/// [`roles_sql`](crate::roles_sql) creates those that are new.
 ///
 /// Programs that have the store open continue, also those of the version before.
 ///
@@ -341,5 +342,21 @@ mod tests {
             }
         }
         assert_eq!(count, 29);
+    }
+
+    /// Goal: the rights of a new function or table are not forgotten.
+    #[test]
+    fn the_rights_name_every_function_and_table() {
+        let rights = include_str!("schema/rights.sql");
+        for (kind, end) in [("FUNCTION", '('), ("TABLE", ' ')] {
+            let made = SCHEMA
+                .split(&format!("\nCREATE {kind} \"retold\"."))
+                .skip(1);
+            let names: Vec<_> = made.filter_map(|it| it.split(end).next()).collect();
+            assert!(names.len() > 9, "{names:?}");
+            for name in names {
+                assert!(rights.contains(&format!("'{name}'")), "{kind} {name}");
+            }
+        }
     }
 }

@@ -267,8 +267,8 @@ fn an_amendment_meets_events_that_came_meanwhile() {
 
 /// Goal: after an erasure, neither the hash of the payload nor anything that was computed from it
 /// is left, by which someone who reads the rows could find out whether a guess of a short payload
-/// is right. Method: the rows of all tables are searched for the hash and its inverse, and the payload
-/// that was erased is tried.
+/// is right. Method: the rows of all tables are searched for the hash and its inverse, and the
+/// payload that was erased is tried.
 #[test]
 fn a_guess_of_an_erased_payload_cannot_be_tested() {
     block_on(async {

@@ -9,7 +9,7 @@ use retold_postgres::{PostgresOptions, PostgresStore, conversion_sql, roles_sql}
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::database::{Database, block_on};
+use crate::database::{Database, block_on, connect};
 
 /// The SQL by which version 8 created a schema, for the schema `retold`.
 const SCHEMA_8: &str = include_str!("schema_8.sql");
@@ -28,6 +28,11 @@ async fn open(database: &Database, schema: &str) -> Result<PostgresStore, Record
 
 /// Creates a schema of version 8 with a log, whose rows are those of a store in another schema.
 async fn create_version_8(database: &Database, client: &Client, schema: &str) {
+    create_version_8_of("retold", database, client, schema).await;
+}
+
+/// The same for an owner of the schema.
+async fn create_version_8_of(owner: &str, database: &Database, client: &Client, schema: &str) {
     let source = format!("{schema}_source");
     let log = open(database, &source).await.unwrap();
     let log = log.open("dogs", BIRTH).await.unwrap();
@@ -35,12 +40,14 @@ async fn create_version_8(database: &Database, client: &Client, schema: &str) {
     log.append(Append::of([event(21)])).await.unwrap();
     let tables = SCHEMA_8.replace("\"retold\".", &format!("{schema}."));
     let create = format!(
-        "CREATE SCHEMA {schema}; {tables};
+        "CREATE SCHEMA {schema} AUTHORIZATION {owner}; GRANT USAGE ON SCHEMA {source} TO {owner};
+         GRANT SELECT ON ALL TABLES IN SCHEMA {source} TO {owner};
+         SET ROLE {owner}; {tables};
          INSERT INTO {schema}.log OVERRIDING SYSTEM VALUE SELECT key, name, id, position, head_id,
              append_count, stretch_count, topic_count FROM {source}.log;
          INSERT INTO {schema}.event SELECT * FROM {source}.event;
          INSERT INTO {schema}.event_tag SELECT * FROM {source}.event_tag;
-         ANALYZE {schema}.event"
+         ANALYZE {schema}.event; RESET ROLE"
     );
     client.batch_execute(&create).await.unwrap();
 }
@@ -186,5 +193,109 @@ fn roles_keep_their_rights_in_a_conversion() {
         log.put_snapshot(snapshot).await.unwrap();
         let roles = roles_sql("kennel_8").unwrap();
         client.batch_execute(&roles).await.unwrap();
+    });
+}
+
+/// What a schema has besides the store: a table and a function that all may use, as views of a
+/// program are, and whom the objects of the store belong to.
+const OF_OTHERS: &str = "SELECT has_table_privilege('public', $1 || '.mine', 'SELECT'),
+    has_function_privilege('public', $1 || '.mine()', 'EXECUTE'),
+    (SELECT p.proconfig IS NULL FROM pg_proc p WHERE p.oid = ($1 || '.mine()')::regprocedure),
+    (SELECT array_agg(DISTINCT owner::regrole::text) FROM (
+        SELECT c.relowner AS owner FROM pg_class c
+        WHERE c.relnamespace = $1::regnamespace AND c.relname NOT LIKE 'mine%'
+        UNION SELECT p.proowner FROM pg_proc p
+        WHERE p.pronamespace = $1::regnamespace AND p.proname <> 'mine'
+        UNION SELECT t.typowner FROM pg_type t WHERE t.typnamespace = $1::regnamespace
+        AND t.typname NOT LIKE '%mine%'
+    ) o)";
+
+/// Goal: whoever converts a schema, everything of the store belongs to its owner afterwards, with
+/// whose rights appends run; a role that may not act as the owner is refused; and what else is in
+/// the schema stays as it is. Method: the owner, a member of the owner's role, with and without its
+/// rights at once, and a superuser, each with a program and with the printed SQL; then a program
+/// that is neither of them appends.
+#[test]
+fn a_converted_schema_belongs_to_its_owner() {
+    block_on(async {
+        let database = Database::create().await;
+        let client = database.client().await;
+        let name = database.name();
+        let roles = format!(
+            "CREATE ROLE {name}_owner LOGIN; CREATE ROLE {name}_program LOGIN;
+             CREATE ROLE {name}_member LOGIN IN ROLE {name}_owner;
+             CREATE ROLE {name}_stranger LOGIN"
+        );
+        client.batch_execute(&roles).await.unwrap();
+        let owner = format!("{name}_owner");
+        for (kind, role) in [
+            ("owner", owner.clone()),
+            ("member", format!("{name}_member")),
+            ("superuser", "retold".to_owned()),
+        ] {
+            for way in ["program", "sql"] {
+                let schema = format!("of_{kind}_{way}");
+                create_version_8_of(&owner, &database, &client, &schema).await;
+                let grants = format!(
+                    "GRANT USAGE ON SCHEMA {schema} TO {name}_program, {name}_stranger;
+                     GRANT SELECT ON ALL TABLES IN SCHEMA {schema}
+                         TO {name}_program, {name}_stranger;
+                     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema}
+                         TO {name}_program, {name}_stranger;
+                     CREATE TABLE {schema}.mine (it integer);
+                     GRANT SELECT ON {schema}.mine TO PUBLIC;
+                     CREATE FUNCTION {schema}.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+                );
+                client.batch_execute(&grants).await.unwrap();
+                let url = |role: &str| database.url().replace("retold@", &format!("{role}@"));
+                let options = PostgresOptions::new().schema(&schema);
+                let sql = conversion_sql(&schema).unwrap();
+                let stranger = url(&format!("{name}_stranger"));
+                let refused = connect(&stranger).await.batch_execute(&sql).await;
+                let refused = refused.unwrap_err();
+                let refused = refused.as_db_error().unwrap().message();
+                assert!(refused.contains(&owner), "{schema}: {refused}");
+                let refused = PostgresStore::open_with(&stranger, &options).await;
+                let refused = refused.map(drop).unwrap_err().to_string();
+                assert!(refused.contains("--only conversion"), "{refused}");
+
+                match way {
+                    "sql" => {
+                        let sql = format!("BEGIN; {sql}; COMMIT");
+                        let client = connect(&url(&role)).await;
+                        client.batch_execute(&sql).await.unwrap();
+                        let us = client.query_one("SELECT current_user::text", &[]).await;
+                        assert_eq!(us.unwrap().get::<_, String>(0), role);
+                    }
+                    _ => drop(
+                        PostgresStore::open_with(&url(&role), &options)
+                            .await
+                            .unwrap(),
+                    ),
+                }
+                let row = client.query_one(OF_OTHERS, &[&schema]).await.unwrap();
+                for index in 0..3 {
+                    assert!(row.get::<_, bool>(index), "{schema} {index}");
+                }
+                assert_eq!(row.get::<_, Vec<String>>(3), [owner.as_str()], "{schema}");
+                let program = url(&format!("{name}_program"));
+                let store = PostgresStore::open_with(&program, &options).await.unwrap();
+                let log = store.open("dogs", BIRTH).await.unwrap();
+                log.append(Append::of([event(40)])).await.unwrap();
+                let store = PostgresStore::open_with(&url(&owner), &options)
+                    .await
+                    .unwrap();
+                let erased = EventId::new(Uuid::from_u128(40));
+                let record = NewEvent::new(EventId::new(Uuid::from_u128(41)), ERASED_TOPIC, "{}");
+                let append = Append::of([record.stream("dog/1")]);
+                let append = append.amendment(Amendment::EraseEvent {
+                    event: erased,
+                    stream: Some("dog/1".into()),
+                    parts: ErasedParts::ALL,
+                });
+                let log = store.open("dogs", BIRTH).await.unwrap();
+                log.append(append).await.unwrap();
+            }
+        }
     });
 }

@@ -1,6 +1,19 @@
 -- Converts the tables and types of version 8 to version 9. What follows it adds the tables and the
 -- types of amendments, and replaces functions and triggers. Programs of the version before that
 -- have the store open continue.
+--
+-- Whoever runs this acts as the owner until the transaction ends: what is created would otherwise
+-- belong to another role, and appends run with the rights of the owner.
+DO $$
+DECLARE
+    owner name := (SELECT pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c
+        WHERE c.oid = (SELECT v.tableoid FROM "retold".schema_version v));
+BEGIN
+    EXECUTE format('SET LOCAL ROLE %I', owner);
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'retold: only the owner of the store, %, and roles that may act as this role '
+        'convert it', owner USING ERRCODE = 'insufficient_privilege';
+END $$;
 ALTER TABLE "retold".log ADD COLUMN amendment_count bigint NOT NULL DEFAULT 0;
 DROP TRIGGER event_never_changes ON "retold".event;
 DROP TRIGGER event_tag_never_changes ON "retold".event_tag;
