@@ -349,9 +349,8 @@ mod tests {
     fn the_rights_name_every_function_and_table() {
         let rights = include_str!("schema/rights.sql");
         for (kind, end) in [("FUNCTION", '('), ("TABLE", ' ')] {
-            let made = SCHEMA
-                .split(&format!("\nCREATE {kind} \"retold\"."))
-                .skip(1);
+            let create = format!("\nCREATE {kind} \"retold\".");
+            let made = SCHEMA.split(&create).skip(1);
             let names: Vec<_> = made.filter_map(|it| it.split(end).next()).collect();
             assert!(names.len() > 9, "{names:?}");
             for name in names {
