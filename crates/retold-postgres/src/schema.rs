@@ -56,6 +56,7 @@ const SCHEMA: &str = files!(
     "functions/prepare_judging",
     "functions/append_judged",
     "functions/append_group",
+    "functions/compare_amended",
     "functions/judge_amendments",
     "functions/put_amended",
     "functions/append_amending",
@@ -341,7 +342,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 29);
+        assert_eq!(count, 30);
     }
 
     /// Goal: the rights of a new function or table are not forgotten.

@@ -25,9 +25,10 @@ BEGIN
     FOR name IN SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = own AND p.proname IN (
             'acquire_lease', 'any_matches', 'append_amending', 'append_group', 'append_judged',
-            'has_tags', 'has_topic', 'is_named', 'judge_amendments', 'make_presence', 'matches',
-            'meeting', 'now_micros', 'only_amend', 'prepare_judging', 'presence_bits',
-            'put_amended', 'put_snapshot', 'rarest', 'refuse', 'streams', 'topics', 'version_from'
+            'compare_amended', 'has_tags', 'has_topic', 'is_named', 'judge_amendments',
+            'make_presence', 'matches', 'meeting', 'now_micros', 'only_amend', 'prepare_judging',
+            'presence_bits', 'put_amended', 'put_snapshot', 'rarest', 'refuse', 'streams', 'topics',
+            'version_from'
         )
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', name);

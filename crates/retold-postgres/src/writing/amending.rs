@@ -57,6 +57,8 @@ pub(crate) struct Amending<'a> {
 struct AmendedEvent {
     old: Checksum,
     old_topic: Box<str>,
+    old_revision: u32,
+    old_encoding: Box<str>,
     old_tags: BTreeSet<Box<str>>,
     had_metadata: bool,
     event: StoredEvent,
@@ -184,6 +186,8 @@ fn amend(
             let changed = AmendedEvent {
                 old,
                 old_topic: event.topic().into(),
+                old_revision: event.revision(),
+                old_encoding: event.encoding_text().into(),
                 old_tags: event.tags().map(Box::from).collect(),
                 had_metadata: !event.metadata_bytes().is_empty(),
                 event: after,
@@ -210,8 +214,9 @@ impl AmendedEvent {
             old_payload_checksum: self.old.payload.cast_signed(),
             old_checksum: self.old.event.cast_signed(),
             topic: (*event.topic() != *self.old_topic).then(|| event.topic()),
-            revision: Some(event.revision().cast_signed()),
-            encoding: Some(event.encoding_text()),
+            revision: (event.revision() != self.old_revision)
+                .then(|| event.revision().cast_signed()),
+            encoding: (*event.encoding_text() != *self.old_encoding).then(|| event.encoding_text()),
             packed_tags: (tags != old_tags).then(|| event.packed_tags()),
             removed_tags: old_tags.difference(&tags).copied().collect(),
             added_tags: tags.difference(&old_tags).copied().collect(),

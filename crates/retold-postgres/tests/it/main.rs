@@ -14,6 +14,7 @@ mod tricks;
 mod view_conformance;
 mod writers;
 
+mod amending_by_sql;
 mod amendments;
 mod backup;
 mod bounds;

@@ -20,6 +20,10 @@ DECLARE
     record_streams text[];
     new_topics bigint;
 BEGIN
+    IF (cardinality(amendments) > 0 AND event_counts = ARRAY[cardinality(events)]) IS NOT TRUE THEN
+        RAISE EXCEPTION 'retold: one append with amendments was expected'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
     PERFORM FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
     SELECT * INTO refusal, refused_index
         FROM "retold".judge_amendments(of_log, amendments, amended, seen_position);

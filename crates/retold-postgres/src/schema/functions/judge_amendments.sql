@@ -55,14 +55,7 @@ BEGIN
         is_unseen := is_unseen OR there.position > seen_position;
     END LOOP;
     refused_index := NULL;
-    IF is_unseen OR cardinality(amended) <> (
-        SELECT count(*) FROM unnest(amended) AS r, LATERAL (
-            SELECT e.payload_checksum, e.checksum FROM "retold".event e
-            WHERE e.log = of_log AND e.position = r.position LIMIT 1
-        ) now_there
-        WHERE (now_there.payload_checksum, now_there.checksum)
-            = (r.old_payload_checksum, r.old_checksum)
-    ) THEN
+    IF is_unseen OR NOT "retold".compare_amended(of_log, amendments, amended) THEN
         refusal := 'amended_meanwhile';
     END IF;
 END $$;
