@@ -164,6 +164,7 @@ impl Reader {
             Direction::Forward => Some(seq::number(span.first)),
             Direction::Backward => None,
         };
+        page.last_asked = seq::number(span.last);
         let row = (span.first, span.last, page.limit());
         self.fill(page, Order::Log, sql, row)
     }
@@ -183,6 +184,7 @@ impl Reader {
             Direction::Forward => Some(first),
             Direction::Backward => None,
         };
+        page.last_asked = last;
         let [first_there, last] = [first, last].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
         let parameters = params![key, first_there, last, page.limit(), name];
         self.fill(page, Order::Stream, sql, parameters)?;
@@ -389,6 +391,8 @@ struct Filling {
     limit: usize,
     /// The number that the first event must have, if that is known.
     first: Option<u64>,
+    /// The greatest number that was asked for.
+    last_asked: u64,
     /// The number of the last event.
     last: Option<u64>,
 }
@@ -402,11 +406,13 @@ impl Filling {
             size: 0,
             limit,
             first: None,
+            last_asked: u64::MAX,
             last: None,
         }
     }
 
-    /// Checks the next event's number: a gap is an event that is hidden by damage.
+    /// Checks the next event's number: a gap is an event that is hidden by damage. A damaged key in
+    /// a tree can also lead to events that were not asked for.
     fn check_order(&mut self, order: Order, event: &StoredEvent) -> Result<(), RecordError> {
         let number = match order {
             Order::Log => event.position().get(),
@@ -418,6 +424,7 @@ impl Filling {
             (Some(last), Direction::Backward) => Some(last.saturating_sub(1)),
         };
         self.last = Some(number);
+        let due = due.or((number > self.last_asked).then_some(self.last_asked));
         match due {
             Some(due) if due != number => {
                 let place = match order {
@@ -453,8 +460,40 @@ impl Filling {
 
 #[cfg(test)]
 mod tests {
+    use retold_core::domain::Timestamp;
+    use retold_core::recording::{AppendPlace, LogId, NewEvent};
+    use uuid::Uuid;
+
     use super::*;
     use crate::file::schema::check_plan;
+
+    /// Otherwise an event could be in two pages of one reading.
+    #[test]
+    fn an_event_that_was_not_asked_for_is_damage() {
+        let born = Born {
+            key: LogKey(1),
+            id: LogId::new(Uuid::nil()),
+        };
+        let event = |number| {
+            let new = NewEvent::new(EventId::new(Uuid::nil()), "Dog.Barked", "{}");
+            let place = AppendPlace { index: 0, count: 1 };
+            let position = Position::new(number).unwrap();
+            StoredEvent::from_new(&new, position, None, place, Timestamp::default())
+        };
+        let backward_before_27 = || {
+            let mut page = Filling::new(born, 10, Direction::Backward);
+            page.last_asked = 26;
+            page
+        };
+        for number in [20, 26] {
+            let checked = backward_before_27().check_order(Order::Log, &event(number));
+            assert!(checked.is_ok(), "{number}");
+        }
+        for number in [27, 34] {
+            let checked = backward_before_27().check_order(Order::Log, &event(number));
+            assert!(matches!(checked, Err(RecordError::Corrupt(_))), "{number}");
+        }
+    }
 
     #[test]
     fn every_page_is_read_by_index() {
