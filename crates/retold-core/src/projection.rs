@@ -62,7 +62,9 @@ mod pipeline;
 mod memory_view;
 
 pub use self::declaration::Projection;
-pub use self::error::{BoxError, PoisonedEvent, ProjectionError, ProjectionLabel};
+pub use self::error::{
+    BoxError, PoisonedEvent, ProjectionError, ProjectionLabel, error_of_another_program,
+};
 pub use self::handler::{AsyncViewKind, AtOnce, Awaited, HandleView, SyncViewKind, ViewKind};
 pub use self::handling::Handling;
 pub use self::memory_view::{MemoryView, MemoryViewGuard};

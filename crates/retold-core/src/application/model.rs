@@ -146,6 +146,8 @@ impl ReadTo {
 pub struct StreamPlace {
     version: Option<Version>,
     checkpoint: Option<Checkpoint>,
+    /// How many subjects were seen forgotten when it was read.
+    forgets: u64,
 }
 
 impl StreamPlace {
@@ -153,6 +155,7 @@ impl StreamPlace {
         Self {
             version: folded.version,
             checkpoint: folded.checkpoint,
+            forgets: folded.forgets,
         }
     }
 
@@ -162,8 +165,7 @@ impl StreamPlace {
             version: self.version,
             checkpoint: self.checkpoint,
             is_deleted: false,
-            // Not known, so a cache does not keep it if a subject was ever forgotten.
-            forgets: 0,
+            forgets: self.forgets,
         }
     }
 }
@@ -199,7 +201,14 @@ impl<A: Aggregate> Model for Id<A> {
                 (None, Reach::UpTo(until)) => {
                     // The cache may be ahead of `until`.
                     application.register::<A>()?;
-                    let mut folded = place.folded(state);
+                    // A state with data of a subject that was forgotten since is read again.
+                    let mut folded = match place.forgets == application.core.cache.forgets() {
+                        true => place.folded(state),
+                        false => Folded {
+                            forgets: application.core.cache.forgets(),
+                            ..Folded::default()
+                        },
+                    };
                     let continues = |stored: &StoredEvent| stored.position() <= until;
                     let read_to = application
                         .fold_while(&stream, &mut folded, None, continues)

@@ -22,7 +22,7 @@ impl Application {
         let stream: Arc<str> = id.into().stream().into();
         let folded = self.load::<A>(&stream).await?;
         let version = folded.version.ok_or_else(|| absent(stream.clone(), None))?;
-        self.put_snapshot(&stream, version, &*folded.state).await?;
+        self.put_snapshot(&stream, version, &folded).await?;
         Ok(version)
     }
 
@@ -42,7 +42,7 @@ impl Application {
         if folded.version != Some(version) {
             return Err(absent(stream, Some(version)));
         }
-        self.put_snapshot(&stream, version, &*folded.state).await
+        self.put_snapshot(&stream, version, &folded).await
     }
 
     /// Drops all snapshots of the aggregate. Nothing is lost, because the events are the source of
@@ -86,7 +86,7 @@ impl Application {
         if !is_due(rule, before, version) || matches!(self.core.access, OpenPurpose::ReadOnly) {
             return;
         }
-        if let Err(error) = self.put_snapshot(stream, version, &*folded.state).await {
+        if let Err(error) = self.put_snapshot(stream, version, folded).await {
             telemetry::count(telemetry::SNAPSHOTS_FAILED);
             // The state itself is unfit, and so the next one of this type probably is too: warn
             // only once.
@@ -109,7 +109,7 @@ impl Application {
         &self,
         stream: &Arc<str>,
         version: Version,
-        state: &A,
+        folded: &Folded<A>,
     ) -> Result<()> {
         let Some(rule) = &A::SNAPSHOTS else {
             return Err(Error::invalid(format!(
@@ -117,11 +117,12 @@ impl Application {
                 A::TYPE
             )));
         };
-        let payload = written(rule, state)
+        let payload = written(rule, &*folded.state)
             .map_err(|reason| Error::invalid(format!("the state of {stream:?} {reason}")))?;
         let mut snapshot = StoredSnapshot::new(Arc::clone(stream), version, A::TYPE, payload);
         snapshot.revision = rule.revision;
         snapshot.time = self.now();
+        snapshot.forgets = folded.forgets;
         self.core.recorder.put_snapshot(snapshot).await?;
         telemetry::count(telemetry::SNAPSHOTS_TAKEN);
         Ok(())

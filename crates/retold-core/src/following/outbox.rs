@@ -20,8 +20,8 @@ use crate::domain::{Decoded, Event};
 use crate::mapping::MappingError;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{
-    Append, Checkpoint, Conflict, FollowerKey, Invalid, LogId, LogRead, ProcessedRange, Query,
-    QueryItem, StoredEvent, prove_checkpoint,
+    Append, Checkpoint, Conflict, FollowerKey, Invalid, LogId, LogRead, PageEnd, ProcessedRange,
+    Query, QueryItem, StoredEvent, prove_checkpoint,
 };
 
 /// Prefix of the names of outboxes in follower keys; no follower's name contains a `/`.
@@ -244,7 +244,13 @@ impl<E: Event> Outbox<E> {
         }
     }
 
+    /// Reads pages until there is an event to deliver, or no more to read.
     async fn read(&mut self) -> Result<()> {
+        while self.read_page().await? == PageEnd::Full && self.page.is_empty() {}
+        Ok(())
+    }
+
+    async fn read_page(&mut self) -> Result<PageEnd> {
         // Counted before the page is read, so that no change is missed between reading and waiting.
         self.append_count = self.application.head().await?.append_count;
         self.unreadable = None;
@@ -273,7 +279,7 @@ impl<E: Event> Outbox<E> {
                 // The events before it are delivered first.
                 Err(_) if !decoded.is_empty() => {
                     self.page = decoded;
-                    return Ok(());
+                    return Ok(PageEnd::Full);
                 }
                 Err(error) => {
                     self.unreadable = Some(stored.checkpoint());
@@ -283,7 +289,7 @@ impl<E: Event> Outbox<E> {
         }
         self.page_checkpoint = page.read_to;
         self.page = decoded;
-        Ok(())
+        Ok(page.end)
     }
 
     fn decoded(&self, stored: &StoredEvent) -> Result<Decoded<E>, MappingError> {

@@ -74,8 +74,8 @@ pub enum ProjectionError {
         /// The number of attempts left; 0 if the projection has stopped at the event.
         attempts_left: u32,
     },
-    /// The log has an event of a topic that the program does not know, most likely recorded by a
-    /// newer program. The view includes everything before the event and nothing after it, until a
+    /// The log has an event of a topic or a revision that the program does not know, most likely
+    /// recorded by a newer program. The view includes everything before the event and nothing after it, until a
     /// program that knows the topic processes the event.
     #[error("{projection} holds: {error}")]
     UnknownTopic {
@@ -143,6 +143,25 @@ impl StdError for PoisonedEvent {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.error)
     }
+}
+
+/// For view stores: returns the error of a handler if it is that of an event of another program,
+/// most likely a newer one. Such an event is never skipped: a program that knows it processes it.
+pub fn error_of_another_program<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a MappingError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let mapping = match error.downcast_ref::<Error>() {
+            Some(Error::Mapping(mapping)) => Some(mapping),
+            _ => error.downcast_ref::<MappingError>(),
+        };
+        if let Some(mapping) = mapping {
+            return mapping.is_of_another_program().then_some(mapping);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn diverged(

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::error::{PoisonedEvent, ProjectionError};
+use super::error::{PoisonedEvent, ProjectionError, error_of_another_program};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use super::progress::{PipelineProgress, ProjectionHandle, ProjectionState};
 use super::view_store::{
@@ -474,6 +474,12 @@ impl ProjectionPipeline {
     ) -> Result<ProjectionStep, ProjectionError> {
         self.progress
             .send_modify(|progress| progress.rate.count(count as u64, Instant::now()));
+        if let Some(error) = error_of_another_program(&*poison.error) {
+            return Err(ProjectionError::UnknownTopic {
+                projection: self.outline().label(),
+                error: Box::new(error.clone()),
+            });
+        }
         let attempts_left = match self.outline().on_poison {
             OnPoison::Skip => {
                 let skipped = SkippedEvent::new(&poison, self.clock.now());

@@ -49,15 +49,23 @@ impl KeyRing {
     ///
     /// [`KeyError`] if another key has the same id.
     pub fn reading(self, key: SecretKey) -> Result<Self, KeyError> {
+        // A ring of its own: clones of this one keep their keys.
+        let mut known = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.clone()
+        };
+        let id = key.id();
+        if known
+            .get(id)
+            .is_some_and(|other| other.bytes() != key.bytes())
         {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            let id: Arc<str> = key.id().into();
-            let other = known.insert(Arc::clone(&id), key.clone());
-            if other.is_some_and(|other| other.bytes() != key.bytes()) {
-                return Err(KeyError::new(format!("two keys have the id {id:?}")));
-            }
+            return Err(KeyError::new(format!("two keys have the id {id:?}")));
         }
-        Ok(self)
+        known.insert(id.into(), key);
+        Ok(Self {
+            known: Arc::new(RwLock::new(known)),
+            ..self
+        })
     }
 
     /// Fetches keys that it does not have from this source.

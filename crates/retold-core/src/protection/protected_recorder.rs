@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
@@ -389,8 +389,14 @@ impl RecorderLayer for ProtectedRecorder {
         Box::pin(async move {
             let key = match &self.protection.subjects {
                 Some(subjects) => {
+                    // The key comes first: a subject that is forgotten after the check destroys it.
+                    let key = subjects.snapshot_key().await?;
                     subjects.refresh().await?;
-                    Some(subjects.snapshot_key().await?)
+                    if snapshot.forgets != subjects.forgets().load(Ordering::Acquire) {
+                        // The state may have data of a subject that was forgotten since.
+                        return Ok(());
+                    }
+                    Some(key)
                 }
                 None => None,
             };

@@ -410,6 +410,7 @@ impl Sealing {
         mut snapshot: StoredSnapshot,
         key: Option<SubjectKey>,
     ) -> Result<StoredSnapshot, RecordError> {
+        snapshot.forgets = 0;
         if let Some(compressed) = self.compressed(None, &snapshot.payload) {
             snapshot.encoding = Encoding::parse(format!("{}+{ZSTD}", snapshot.encoding))?;
             snapshot.payload = compressed.into();

@@ -192,19 +192,24 @@ impl SubjectKeys {
         let Some(Ok(record)) = record else {
             return self.drop_keys();
         };
+        // Counted first, so that a key that is read meanwhile is not kept.
+        self.forgets.fetch_add(1, Ordering::AcqRel);
         self.by_subject.remove(&record.subject);
         for key in record.keys {
             self.by_id.insert(key, KeyFound::Destroyed);
         }
         *self.lock_snapshot_key() = None;
-        self.forgets.fetch_add(1, Ordering::AcqRel);
     }
 
     fn drop_keys(&self) {
+        self.forgets.fetch_add(1, Ordering::AcqRel);
         self.by_subject.clear();
         self.by_id.clear();
         *self.lock_snapshot_key() = None;
-        self.forgets.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn seen(&self) -> u64 {
+        self.forgets.load(Ordering::Acquire)
     }
 
     fn lock_snapshot_key(&self) -> std::sync::MutexGuard<'_, Option<SubjectKey>> {
@@ -222,6 +227,7 @@ impl SubjectKeys {
         if let Some(key) = self.by_subject.get(subject) {
             return Ok(Some(key));
         }
+        let seen = self.seen();
         let stream: Arc<str> = stream_of(subject).into();
         for _ in 0..ATTEMPTS_MAX {
             let found = self.read_subject(&stream).await?;
@@ -236,19 +242,31 @@ impl SubjectKeys {
                     KeyFound::Destroyed | KeyFound::Missing => continue,
                 };
                 let id = event.id().uuid();
-                return Ok(Some(self.keep(subject, SubjectKey { id, key })));
+                return Ok(Some(self.keep(subject, SubjectKey { id, key }, seen)));
             }
             if let Some(key) = self.make_key(KEY_TOPIC, &stream, &found).await? {
-                return Ok(Some(self.keep(subject, key)));
+                return Ok(Some(self.keep(subject, key, seen)));
             }
         }
         Err(busy(&self.log))
     }
 
-    fn keep(&self, subject: &Arc<str>, key: SubjectKey) -> SubjectKey {
-        self.by_id.insert(key.id, KeyFound::Key(key.key.clone()));
+    /// Keeps a key that was read when this many subjects had been seen forgotten. If one was
+    /// forgotten since, the key may be that of the subject, and is removed again.
+    fn keep(&self, subject: &Arc<str>, key: SubjectKey, seen: u64) -> SubjectKey {
         self.by_subject.insert(Arc::clone(subject), key.clone());
+        self.keep_by_id(key.id, KeyFound::Key(key.key.clone()), seen);
+        if self.seen() != seen {
+            self.by_subject.remove(subject);
+        }
         key
+    }
+
+    fn keep_by_id(&self, id: Uuid, found: KeyFound, seen: u64) {
+        self.by_id.insert(id, found);
+        if self.seen() != seen {
+            self.by_id.remove(&id);
+        }
     }
 
     /// Returns the key of this id, if it is in memory.
@@ -261,13 +279,14 @@ impl SubjectKeys {
         if let Some(found) = self.by_id.get(&id) {
             return Ok(found);
         }
+        let seen = self.seen();
         let event = self.recorder().await?.event(EventId::new(id)).await?;
         let Some(event) = event else {
             return Ok(KeyFound::Missing);
         };
         let found = self.unwrapped(&event).await?;
         if matches!(found, KeyFound::Key(_) | KeyFound::Destroyed) {
-            self.by_id.insert(id, found.clone());
+            self.keep_by_id(id, found.clone(), seen);
         }
         Ok(found)
     }
@@ -277,6 +296,7 @@ impl SubjectKeys {
         if let Some(key) = self.lock_snapshot_key().clone() {
             return Ok(key);
         }
+        let seen = self.seen();
         let stream: Arc<str> = SNAPSHOT_STREAM.into();
         for _ in 0..ATTEMPTS_MAX {
             let found = self.read_subject(&stream).await?;
@@ -292,7 +312,11 @@ impl SubjectKeys {
                 },
             };
             if let Some(key) = key {
-                *self.lock_snapshot_key() = Some(key.clone());
+                let mut kept = self.lock_snapshot_key();
+                if self.seen() == seen {
+                    *kept = Some(key.clone());
+                }
+                drop(kept);
                 return Ok(key);
             }
         }

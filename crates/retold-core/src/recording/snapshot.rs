@@ -31,6 +31,9 @@ pub struct StoredSnapshot {
     pub encoding: Encoding,
     /// The state, encoded.
     pub payload: Bytes,
+    /// How many subjects the process had seen forgotten when it folded the state. Not stored: a
+    /// protected log does not keep the state if it has seen more by now.
+    pub(crate) forgets: u64,
 }
 
 impl StoredSnapshot {
@@ -49,6 +52,7 @@ impl StoredSnapshot {
             time: Timestamp::default(),
             encoding: Encoding::JSON,
             payload: payload.into(),
+            forgets: 0,
         }
     }
 

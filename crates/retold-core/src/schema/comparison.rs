@@ -159,6 +159,15 @@ fn compare_topic(
     if name != topic {
         found.safe(topic, &format!("is now {name:?}"), Vec::new());
     }
+    for former in &recorded.former_topics {
+        if former != name && !program.former_topics.contains(former) {
+            let what = format!(
+                "events are recorded under its former topic {former:?}, and the program does not \
+                 know it any more: `#[event(formerly({former:?}))]`"
+            );
+            found.breaking(topic, what, Vec::new());
+        }
+    }
     if program.is_past != recorded.is_past || recorded.is_retired {
         found.safe(
             topic,

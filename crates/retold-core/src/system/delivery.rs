@@ -241,6 +241,8 @@ where
                 self.sent = Some(checkpoint);
             }
             self.outbox.delivered().await?;
+            // Another part of an event that is read as several has the same checkpoint.
+            self.sent = None;
             Ok(Drained::Delivered)
         })
     }

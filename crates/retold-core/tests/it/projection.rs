@@ -11,7 +11,9 @@ use retold_core::domain::{Id, IdSource, ManualClock, Timestamp, UuidV7Source};
 use retold_core::projection::{
     MemoryView, OnPoison, Projection, ProjectionError, ProjectionPipeline, ProjectionState,
 };
-use retold_core::recording::{Append, LogId, MemoryStore, Position, Recorder, Store};
+use retold_core::recording::{
+    Append, EventId, LogId, MemoryStore, NewEvent, Position, Recorder, Store,
+};
 use uuid::Uuid;
 
 use crate::dogs::{Dog, DogEvent, registered, trick_added};
@@ -178,6 +180,40 @@ async fn poison_may_be_skipped_and_is_listed() {
         .await
         .unwrap();
     assert_eq!(rest.len(), 1);
+}
+
+/// An event of a newer program is neither skipped nor poison: a program that knows its revision
+/// processes it.
+#[tokio::test]
+async fn an_event_of_a_newer_revision_is_waited_for() {
+    let school = school(&MemoryStore::new()).await;
+    teach(&school, "sit").await;
+    let newer = NewEvent::new(
+        EventId::new(Uuid::from_u128(99)),
+        "DogEvent.TrickAdded",
+        r#"{"trick":"dance","steps":7}"#,
+    );
+    let newer = Append::of([newer.revision(2)]);
+    school.recorder().append(newer).await.unwrap();
+    teach(&school, "fetch").await;
+    for choice in [OnPoison::Skip, OnPoison::Stop] {
+        let view = MemoryView::<Tricks>::new();
+        let mut pipeline = pipeline(&school, &view, tricks(1).on_poison(choice));
+        let error = pipeline.catch_up().await.unwrap_err();
+        assert!(
+            matches!(error, ProjectionError::UnknownTopic { .. }),
+            "{error}"
+        );
+        assert!(error.is_retriable());
+        assert_eq!(*view.guard(), ["sit"]);
+        let handle = pipeline.handle();
+        let status = handle.status().await.unwrap();
+        assert_eq!(
+            (status.state, status.skipped),
+            (ProjectionState::Holding, 0)
+        );
+        assert!(handle.skipped(None, 10).await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

@@ -11,9 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use retold::application::Logged;
+use retold::domain::{PastEvent, SplitInto, Upcasted};
+use retold::prelude::{Deserialize, Event, Serialize};
 use retold::runner::{Cluster, ClusterOptions, ClusterOverview, MultiThread, MultiThreadOptions};
 use retold::system::{
-    Delivery, FindingKind, Infrastructure, OutboxStatus, Phase, Runner, SingleThread, System,
+    Delivery, FindingKind, Infrastructure, OpenSystem, Opening, OutboxStatus, Phase, Runner,
+    SingleThread, System,
 };
 
 use crate::child_process::ChildProcess;
@@ -532,4 +535,64 @@ async fn deliveries_that_cannot_be_made_are_refused() {
     let refused = SingleThread::start(&orders(), &infrastructure).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("drain it with `Outbox`"), "{error}");
+}
+
+/// The shape of an older program: one event for several calls.
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(topic = "called")]
+struct CalledV1 {
+    names: Vec<String>,
+}
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(topic = "called", revision = 2, from(1 = CalledV1))]
+struct Called {
+    name: String,
+}
+
+impl SplitInto<Called> for CalledV1 {
+    fn split(self, _: &PastEvent<'_>) -> Upcasted<Called> {
+        let called = self.names.into_iter().map(|name| Called { name });
+        Ok(called.collect::<Vec<_>>().into())
+    }
+}
+
+/// Each of the events that an old one is read as is delivered, also after events that are read as
+/// nothing.
+#[tokio::test]
+async fn every_part_of_an_old_event_is_delivered() {
+    let infrastructure = Infrastructure::memory();
+    let old = System::new("shop").application("calls", |app| app.event::<CalledV1>());
+    let old = old.build().unwrap();
+    let opened = OpenSystem::open(&old, &infrastructure, Opening::Write);
+    let opened = opened.await.unwrap();
+    let calls = opened.application("calls").unwrap();
+    let record = async |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let called = move |(): &()| CalledV1 {
+            names: names.clone(),
+        };
+        calls.decide((), called).await.unwrap();
+    };
+    // More than a page of events that are read as nothing.
+    for _ in 0..150 {
+        record(&[]).await;
+    }
+    record(&["ann", "bob", "cid"]).await;
+    let received: Arc<Mutex<Vec<String>>> = Arc::default();
+    let outside = received.clone();
+    let delivery = Delivery::new("calls", "mail", move |called: Arc<Logged<Called>>| {
+        outside.lock().unwrap().push(called.event.name.clone());
+        async { Ok(()) }
+    });
+    let new = System::new("shop").application("calls", |app| app.event::<Called>());
+    let new = new.build().unwrap();
+    let infrastructure = infrastructure.delivery(delivery);
+    let runner = MultiThread::start(&new, &infrastructure).await.unwrap();
+    until("all parts are delivered", async || {
+        received.lock().unwrap().len() >= 3
+    })
+    .await;
+    assert!(runner.stop().await.is_clean());
+    assert_eq!(*received.lock().unwrap(), ["ann", "bob", "cid"]);
 }

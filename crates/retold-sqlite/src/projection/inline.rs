@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use retold_core::projection::{
     Applied, OnPoison, Projection, SkippedEvent, StartFrom, StoredView, Supersede, ViewPage,
-    VisibleView,
+    VisibleView, error_of_another_program,
 };
 use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, StoredEvent};
 
@@ -179,7 +179,8 @@ fn take_page(
         Applied::Until { count, error } => {
             let event = &page.events[count];
             let (topic, checkpoint) = (event.topic(), event.checkpoint());
-            if view.outline().on_poison != OnPoison::Skip {
+            let is_known = error_of_another_program(&*error).is_none();
+            if view.outline().on_poison != OnPoison::Skip || !is_known {
                 return Err(Halt::Refused(view.rules().invalid(format!(
                     "it cannot catch up over the event {topic:?} at position {}: {error}",
                     checkpoint.position

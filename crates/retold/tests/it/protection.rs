@@ -499,3 +499,22 @@ async fn a_store_protects_all_logs() {
     let refused: Result<_, RecordError> = store.open("", Uuid::nil().into()).await.map(drop);
     assert!(refused.is_err());
 }
+
+/// A ring that is extended leaves the rings that it was cloned from as they were.
+#[tokio::test]
+async fn a_ring_of_keys_is_extended_apart_from_its_clones() {
+    let ring = keys();
+    let other = ring.clone().reading(key("k1", 2));
+    assert!(other.is_err());
+    let store = Arc::new(MemoryStore::new());
+    let notes = open(&store, &Protection::new().keys(ring.clone())).await;
+    let id = Id::<Note>::from("1".to_owned());
+    notes
+        .execute_or_create(&id, |_| written("a"))
+        .await
+        .unwrap();
+    let again = open(&store, &Protection::new().keys(ring.clone())).await;
+    assert_eq!(again.get(&id).await.unwrap().state.texts, ["a"]);
+    let wider = ring.clone().reading(key("k2", 2)).unwrap();
+    assert!(wider.known("k2").is_some() && ring.known("k2").is_none());
+}

@@ -466,6 +466,41 @@ fn a_retired_topic_stays_in_the_file_and_a_going_back_is_noticed() {
     );
 }
 
+mod former {
+    use super::*;
+
+    #[derive(Event, Serialize, Deserialize, JsonSchema)]
+    #[event(topic = "Booked", formerly("Placed"))]
+    pub(super) struct Booked {
+        room: u32,
+        by: String,
+    }
+}
+
+mod forgetful {
+    use super::*;
+
+    #[derive(Event, Serialize, Deserialize, JsonSchema)]
+    pub(super) struct Booked {
+        room: u32,
+        by: String,
+    }
+}
+
+/// Events are still recorded under a former topic after the file was updated.
+#[test]
+fn a_former_topic_that_is_left_out_is_noticed() {
+    let first = EventSchemas::new().event::<first::Placed>();
+    let renamed = EventSchemas::new().event::<former::Booked>();
+    let kept = first.updated(&renamed);
+    assert!(kept.compare(&renamed).is_empty());
+    let found = kept.compare(&EventSchemas::new().event::<forgetful::Booked>());
+    assert!(
+        found.breaking[0].what.contains("formerly(\"Placed\")"),
+        "{found}"
+    );
+}
+
 async fn on_dog(_: &Moved, _: &mut Context) -> retold::Result<()> {
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! Forgetting a subject: what is gone, in every process, and what is refused afterwards.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use retold::domain::{SubjectExtent, SubjectForgotten, SubjectPart};
 use retold::mapping::MappingError;
 use retold::prelude::*;
 use retold::protection::{Protection, SubjectKeys, SubjectState};
 use retold::recording::{
-    Append, EventId, LogRead, MemoryStore, NewEvent, RecordError, Store, StoredEvent, StreamRead,
+    Append, Appended, BoxFuture, EventId, LogId, LogRead, MemoryStore, NewEvent, RecordError,
+    Recorder, RecorderLayer, Store, StoreLayer, StoredEvent, StreamRead,
 };
 use retold::system::{Deadline, Timers};
 
@@ -519,9 +520,89 @@ async fn views_learn_of_it() {
         .unwrap();
     let names = fold_of::<Names, CustomerEvent>();
     assert_eq!(application.view(names).await.unwrap().state.0, [SECRET]);
+    // A view of one aggregate too, although its stream does not change.
+    let mut customer = application.view(id).await.unwrap();
     application.forget("customer:17", None).await.unwrap();
     let names = fold_of::<Names, CustomerEvent>();
     assert!(application.view(names).await.unwrap().state.0.is_empty());
+    assert_eq!(customer.state.name.as_deref(), Some(SECRET));
+    customer.refresh(&application).await.unwrap();
+    assert_eq!(customer.state.name, None);
     let extent = SubjectExtent::Whole;
     assert_eq!(SubjectPart::whole("a").extent, extent);
+}
+
+/// A store whose next append is followed by something that another process does.
+struct Followed {
+    inner: Arc<dyn Store>,
+    then: Arc<Mutex<Option<Application>>>,
+}
+
+struct FollowedLog {
+    inner: Arc<dyn Recorder>,
+    then: Arc<Mutex<Option<Application>>>,
+}
+
+impl StoreLayer for Followed {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move {
+            let inner = self.inner.open(log, birth).await?;
+            let then = self.then.clone();
+            Ok(Arc::new(FollowedLog { inner, then }) as Arc<dyn Recorder>)
+        })
+    }
+}
+
+impl RecorderLayer for FollowedLog {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.inner
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        Box::pin(async move {
+            let appended = self.inner.append(append).await?;
+            let then = self.then.lock().unwrap().take();
+            if let Some(other) = then {
+                other.forget("customer:17", None).await.unwrap();
+            }
+            Ok(appended)
+        })
+    }
+}
+
+/// Goal: a state that was read before its subject was forgotten is not stored again. Method: the
+/// subject is forgotten between the append of a command and the snapshot that it makes due.
+#[tokio::test]
+async fn a_snapshot_of_an_older_state_is_not_stored() {
+    let shop = Shop::new();
+    let other = shop.open().await;
+    let id = Id::<Customer>::from(17);
+    other
+        .execute_or_create(id, |_| registered(17))
+        .await
+        .unwrap();
+    let then = Arc::new(Mutex::new(None));
+    let followed = Followed {
+        inner: shop.store.clone(),
+        then: then.clone(),
+    };
+    let builder = Application::builder("shop").store(Arc::new(followed));
+    let late = builder.protection(shop.protection()).open().await.unwrap();
+    late.get(&id).await.unwrap();
+    *then.lock().unwrap() = Some(other);
+    let paid = |_: &Customer| CustomerEvent::Paid { amount: 5 };
+    late.execute(id, paid).await.unwrap();
+    assert!(then.lock().unwrap().is_none(), "the subject is forgotten");
+    for application in [&late, &shop.open().await] {
+        let state = application.get(&id).await.unwrap().state;
+        assert_eq!((state.name, state.paid), (None, 5));
+    }
 }
