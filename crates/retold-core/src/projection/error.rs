@@ -75,8 +75,8 @@ pub enum ProjectionError {
         attempts_left: u32,
     },
     /// The log has an event of a topic or a revision that the program does not know, most likely
-    /// recorded by a newer program. The view includes everything before the event and nothing after it, until a
-    /// program that knows the topic processes the event.
+    /// recorded by a newer program. The view includes everything before the event and nothing after
+    /// it, until a program that knows the topic processes the event.
     #[error("{projection} holds: {error}")]
     UnknownTopic {
         /// Name and version of the projection.
