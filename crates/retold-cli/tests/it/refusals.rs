@@ -103,6 +103,8 @@ fn reading_changes_nothing() {
     let place = Place::with_dogs();
     let url = place.url();
     let content = fs::read(place.path()).unwrap();
+    // The store that wrote the file has left a watermark if it took a while.
+    let files = place.files();
     for arguments in [
         &["logs", &*url][..],
         &["streams", &*url, "dogs"],
@@ -118,7 +120,7 @@ fn reading_changes_nothing() {
             match &*file {
                 "dogs.db" | "dogs.db-shm" => {}
                 "dogs.db-wal" => assert_eq!(fs::metadata(path).unwrap().len(), 0),
-                _ => panic!("{arguments:?} made {file}"),
+                _ => assert!(files.contains(&file), "{arguments:?} made {file}"),
             }
         }
     }
