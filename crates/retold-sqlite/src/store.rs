@@ -420,8 +420,8 @@ impl Store for SqliteStore {
 
     /// Rewrites the whole file, which takes about as long as copying it, and as much free space
     /// next to the file and in the folder for temporary files. Appends wait in the meantime; those
-    /// of other processes may become `Unavailable`. The `rowid` of rows in a table of another program
-    /// or of a view may change, unless the table has an `INTEGER PRIMARY KEY`.
+    /// of other processes may become `Unavailable`. The `rowid` of rows in a table of another
+    /// program or of a view may change, unless the table has an `INTEGER PRIMARY KEY`.
     fn purge(&self) -> BoxFuture<'_, Result<Purged, RecordError>> {
         Box::pin(async move {
             let writer = self.shared.writer()?.clone();

@@ -3,10 +3,10 @@
 //! A process that has a file open keeps it when the file is removed, renamed or replaced: later
 //! commits then go into a file that no path leads to, and are lost when the process ends. SQLite
 //! does not check this. Therefore the store compares device and inode of the path with those of the
-//! file that it opened: before and after each commit, when it opens a connection, and from time to
-//! time while it reads. The write-ahead log is checked as well, because it contains what is
-//! committed until a checkpoint. Once a difference was found, the store refuses everything until it
-//! is reopened.
+//! file that it opened: before each group of appends, after each one that has written, when it
+//! opens a connection, and from time to time while it reads. The write-ahead log is checked as
+//! well, because it contains what is committed until a checkpoint. Once a difference was found, the
+//! store refuses everything until it is reopened.
 //!
 //! A file that is read without locks (see [`Access::Immutable`](super::connection::Access)) must
 //! not change at all. For such a file, size and times are compared too, before and after each read.

@@ -8,7 +8,9 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use retold_core::recording::{Corrupt, RecordError};
+use retold_core::recording::{
+    AMENDED_TOPIC, Corrupt, DELETED_TOPIC, ERASED_TOPIC, REOPENED_TOPIC, RecordError,
+};
 use rusqlite::{Connection, Error};
 
 use crate::error::{before_commit, damaged};
@@ -20,8 +22,9 @@ const VERSION: i32 = 4;
 /// The previous version, which is converted when a file is opened for writing, and read as it is.
 const PREVIOUS_VERSION: i32 = 3;
 /// The parts that a file of [`PREVIOUS_VERSION`] has in another form or not at all.
-const CHANGED_PARTS: [&str; 7] = [
+const CHANGED_PARTS: [&str; 8] = [
     "amending",
+    "last_record",
     "amending_begins_at_the_head",
     "amending_never_changes",
     "amending_is_recorded",
@@ -33,6 +36,10 @@ const CHANGED_PARTS: [&str; 7] = [
 const SCHEMA: &str = include_str!("schema.sql");
 /// What [`PREVIOUS_VERSION`] has instead of [`CHANGED_PARTS`].
 const PREVIOUS_PARTS: &str = include_str!("version_3.sql");
+/// Fills the table of the last records, which [`PREVIOUS_VERSION`] does not have.
+const FILL_LAST_RECORD: &str = "INSERT INTO last_record
+    SELECT event.stream, max(event.version) FROM topic JOIN event ON event.topic = topic.key
+    WHERE topic.name IN (?1, ?2, ?3, ?4) AND event.stream IS NOT NULL GROUP BY event.stream";
 
 /// What a file is, according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +69,13 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<FileKind, Reco
         ))),
         (APPLICATION_ID, 1, _) => Err(RecordError::invalid(format!(
             "{path} was made by an older version of Retold, whose events have no checksums (its \
-             schema is 1, this version reads {VERSION}); read it with that version, and append its \
-             events to a new store"
+             schema is 1, this version reads {PREVIOUS_VERSION} and {VERSION}); read it with that \
+             version, and append its events to a new store"
         ))),
         (APPLICATION_ID, older, _) => Err(RecordError::invalid(format!(
             "{path} was made by an older version of Retold (its schema is {older}, this version \
-             knows {VERSION} only); give the path of a new file, or use the version that made it"
+             reads {PREVIOUS_VERSION} and {VERSION}); use the version that made it, or give the \
+             path of a new file"
         ))),
         (0, 0, 0) => Ok(FileKind::Empty),
         _ => Err(RecordError::invalid(format!(
@@ -93,7 +101,11 @@ pub(crate) fn make(conn: &Connection, path: &Path, found: FileKind) -> Result<()
     conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let made = recognise(conn, path).and_then(|kind| match kind {
         FileKind::Store => Ok(()),
-        FileKind::PreviousStore => convert(conn).map_err(failed),
+        FileKind::PreviousStore => {
+            // A table that is missing is refused before anything is converted.
+            let differences = check_tables(conn, path)?;
+            convert(conn, &differences).map_err(failed)
+        }
         FileKind::Empty => conn
             .execute_batch(SCHEMA)
             .and_then(|()| conn.pragma_update(None, "application_id", APPLICATION_ID))
@@ -110,8 +122,7 @@ pub(crate) fn make(conn: &Connection, path: &Path, found: FileKind) -> Result<()
 /// Converts a store of the previous version in an open transaction. Its data stays as it is: the
 /// triggers begin to permit amendments. A trigger that another program has changed or dropped is
 /// left as it is, so that it is still found.
-fn convert(conn: &Connection) -> rusqlite::Result<()> {
-    let differences = differences(conn)?;
+fn convert(conn: &Connection, differences: &[Difference]) -> rusqlite::Result<()> {
     let was_changed = |name: &&str| differences.iter().any(|it| it.name == *name);
     conn.execute_batch("DROP TABLE IF EXISTS erasing")?;
     let fresh = Connection::open_in_memory()?;
@@ -122,6 +133,8 @@ fn convert(conn: &Connection) -> rusqlite::Result<()> {
         let sql: String = fresh.query_row(select, [name], |row| row.get(0))?;
         conn.execute_batch(&sql)?;
     }
+    let records = [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC];
+    conn.execute(FILL_LAST_RECORD, records)?;
     conn.pragma_update(None, "user_version", VERSION)
 }
 
@@ -154,7 +167,7 @@ fn expected_parts(is_previous: bool) -> rusqlite::Result<&'static [SchemaObject]
         for name in CHANGED_PARTS {
             fresh.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
         }
-        fresh.execute_batch("DROP TABLE amending")?;
+        fresh.execute_batch("DROP TABLE amending; DROP TABLE last_record")?;
         fresh.execute_batch(PREVIOUS_PARTS)?;
     }
     let expected = parts(&fresh)?;
@@ -171,8 +184,11 @@ pub(crate) struct Difference {
 impl From<&Difference> for Corrupt {
     fn from(it: &Difference) -> Self {
         let what = match it.is_missing {
-            true => "it no longer exists; another program has dropped it",
-            false => "it was changed by another program",
+            true => {
+                "it no longer exists: another program has dropped it; restore the file from a \
+                     backup"
+            }
+            false => "it was changed by another program; restore the file from a backup",
         };
         Corrupt::new(format!("the {} {}", it.kind, it.name), what)
     }
@@ -223,7 +239,7 @@ pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<Vec<Differe
     Err(Corrupt::new(path.display().to_string(), what).into())
 }
 
-/// Whether the file has the table that permits amendments; one of the previous version has not.
+/// Whether the file has the tables for amendments; one of the previous version has not.
 pub(crate) fn has_amendments(conn: &Connection) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'amending')")?
         .query_row([], |row| row.get(0))
@@ -354,6 +370,6 @@ mod tests {
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
             });
-        assert_eq!((VERSION, hash), (4, 0x408f_ca6b_2718_8916), "{hash:#x}");
+        assert_eq!((VERSION, hash), (4, 0x708b_486c_c432_3fbc), "{hash:#x}");
     }
 }

@@ -133,6 +133,12 @@ CREATE TABLE amending (
     log INTEGER PRIMARY KEY,
     head INTEGER NOT NULL
 ) STRICT;
+-- The streams that have records of amendments, each with the version of the last one: a snapshot of
+-- an earlier version is not stored.
+CREATE TABLE last_record (
+    stream INTEGER PRIMARY KEY,
+    version INTEGER NOT NULL
+) STRICT;
 
 -- Recorded data does not change, even if another program writes to the file: these triggers refuse
 -- it to every tool that uses SQL. REPLACE does not fire DELETE triggers, so inserts are checked

@@ -9,15 +9,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use retold_core::recording::{AMENDED_TOPIC, DELETED_TOPIC, ERASED_TOPIC, REOPENED_TOPIC};
 use rusqlite::{Connection, params};
 
 use super::schema;
 use super::seq::LogKey;
-
-/// The topics of the records of amendments.
-pub(crate) const RECORD_TOPICS: [&str; 4] =
-    [ERASED_TOPIC, AMENDED_TOPIC, DELETED_TOPIC, REOPENED_TOPIC];
 
 /// Topics cached by a reading connection; a power of two.
 const TOPICS_KEPT: usize = 1 << 10;

@@ -85,7 +85,8 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
                  ('retold.erased', 'retold.amended', 'retold.deleted', 'retold.reopened')
              GROUP BY topic.log, event.stream
          )
-         SELECT 'event ' || hex(event.id), 'its payload was erased, and no later event records it'
+         SELECT 'event ' || hex(event.id),
+             'its payload was erased, and no later event records it: another program erased it'
          FROM event
              LEFT JOIN record ON event.stream = record.stream
          WHERE event.payload IS NULL AND event.payload_checksum <> -1
@@ -99,10 +100,34 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// As above, for a table that a file of the previous version does not have.
-const LEFT_AMENDING: &str = "SELECT 'log ' || log,
-        'it is open for amendments, although no append is being recorded: another program opened it'
-    FROM amending";
+/// As above, for tables that a file of the previous version does not have.
+const AMENDMENT_CONTRADICTIONS: &[(&str, &str)] = &[
+    (
+        "SELECT 'log ' || log,
+             'it is open for amendments, although no append is being recorded: another program \
+              opened it; compare its events with a backup'
+         FROM amending",
+        "logs that are open for amendments",
+    ),
+    (
+        "WITH record AS MATERIALIZED (
+             SELECT event.stream AS stream, max(event.version) AS version
+             FROM topic JOIN event ON event.topic = topic.key
+             WHERE topic.name IN
+                     ('retold.erased', 'retold.amended', 'retold.deleted', 'retold.reopened')
+                 AND event.stream IS NOT NULL
+             GROUP BY event.stream
+         )
+         SELECT 'stream ' || coalesce(stream.name, last_record.stream),
+             'the version of the last record of an amendment in it is '
+                 || coalesce(record.version, 'none') || ', but the table last_record has '
+                 || coalesce(last_record.version, 'none') || ': another program has changed it'
+         FROM record FULL JOIN last_record ON last_record.stream = record.stream
+             LEFT JOIN stream ON stream.key = coalesce(record.stream, last_record.stream)
+         WHERE record.version IS NOT last_record.version",
+        "last records against events",
+    ),
+];
 
 /// Checks the whole file, in one state of it.
 ///
@@ -118,8 +143,9 @@ pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
             findings.check(what, |found| contradictions(conn, sql, found))?;
         }
         if schema::has_amendments(conn).map_err(|error| before_commit("the schema", error))? {
-            let check = |found: &mut Vec<Corrupt>| contradictions(conn, LEFT_AMENDING, found);
-            findings.check("amendments", check)?;
+            for (sql, what) in AMENDMENT_CONTRADICTIONS {
+                findings.check(what, |found| contradictions(conn, sql, found))?;
+            }
         }
         findings.check("checking events", |found| events(conn, found))?;
         findings.check("checking snapshots", |found| snapshots::verify(conn, found))

@@ -15,7 +15,7 @@ use retold_core::recording::{
 };
 use rusqlite::{Connection, params};
 
-use crate::error::{answered, carried, damaged};
+use crate::error::{answered, carried};
 use crate::file::known::Label;
 use crate::file::log::Born;
 use crate::file::names::label_key;
@@ -135,7 +135,10 @@ impl Transaction<'_> {
                 let row = row_at(self.conn, &mut amended.topics, born, seq).map_err(carried)?;
                 check_is_named(&row.event, amendment).map_err(corrupt)?;
                 let changed = amendment.amended(&row.event);
-                let changed = changed.map_err(|reason| damaged(reason.to_string()))?;
+                let changed = changed.map_err(|reason| {
+                    let what = format!("an amendment of it held, and does not any more: {reason}");
+                    corrupt(Corrupt::new(place_of(&row.event), what))
+                })?;
                 if let Some(changed) = changed {
                     self.change(born, seq, &row, &changed, &mut amended)?;
                 }

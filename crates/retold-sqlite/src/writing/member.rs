@@ -27,6 +27,9 @@ pub(crate) trait GroupMember: Send {
     /// itself is not an error here but its outcome.
     fn perform(&mut self, transaction: &mut Transaction<'_>) -> rusqlite::Result<()>;
 
+    /// Whether it may have written what a caller relies on, once it was performed.
+    fn has_written(&self) -> bool;
+
     /// Sets the outcome, once the end of the transaction is known.
     fn settle(&mut self, end: &End);
 
@@ -167,6 +170,10 @@ impl GroupMember for AppendMember {
         Ok(())
     }
 
+    fn has_written(&self) -> bool {
+        matches!(self.answer, Some(Ok(Appended::Recorded(_))))
+    }
+
     fn settle(&mut self, end: &End) {
         self.settled = true;
         let answer = match (end, self.answer.take()) {
@@ -235,6 +242,10 @@ where
     fn perform(&mut self, transaction: &mut Transaction<'_>) -> rusqlite::Result<()> {
         self.answer = Some((self.work)(transaction)?);
         Ok(())
+    }
+
+    fn has_written(&self) -> bool {
+        true
     }
 
     fn settle(&mut self, end: &End) {

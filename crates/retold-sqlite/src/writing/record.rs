@@ -2,7 +2,8 @@
 
 use retold_core::recording::checksum::{Content, Numbers};
 use retold_core::recording::{
-    Append, AppendPlace, Checkpoint, DELETED_TOPIC, NewEvent, Position, Positions, pack_tags,
+    Append, AppendPlace, Checkpoint, DELETED_TOPIC, NewEvent, Position, Positions,
+    is_amendment_record, pack_tags,
 };
 use rusqlite::params;
 
@@ -129,6 +130,11 @@ impl Transaction<'_> {
             is_deleted: event.topic == DELETED_TOPIC,
         };
         self.known.learn_stream(log, name, stream);
+        if is_amendment_record(&event.topic) {
+            self.conn
+                .prepare_cached("INSERT OR REPLACE INTO last_record VALUES (?1, ?2)")?
+                .execute([key, version.cast_signed()])?;
+        }
         Ok(Some((key, version.cast_signed())))
     }
 }

@@ -414,6 +414,56 @@ async fn any_record_may_be_that_of_a_replacement() {
     }
 }
 
+/// Goal: a state from before an amendment is never stored as a snapshot, whichever process has it.
+/// Method: a store puts it after another has amended the stream, or recorded an amendment there.
+#[tokio::test]
+async fn a_snapshot_from_before_the_record_of_another_process_is_not_stored() {
+    let place = Place::new();
+    let (one, other) = (place.open(), place.open());
+    let (dogs, others) = (log(&one, "dogs").await, log(&other, "dogs").await);
+    fill(&*dogs).await;
+    let snapshot = |version| {
+        let version = Version::new(version).unwrap();
+        StoredSnapshot::new(STREAM, version, "Dog", "{}")
+    };
+    let stored = async || {
+        let found = dogs.snapshot(STREAM, None).await.unwrap();
+        found.map(|it| it.version.get())
+    };
+    let mut reopened = record(101, STREAM);
+    reopened.topic = "retold.reopened".into();
+    let amendments = [
+        Append::of([record(100, STREAM)]).amendment(erase(1)),
+        Append::of([reopened]),
+    ];
+    for (append, record) in amendments.into_iter().zip(EVENTS + 1..) {
+        dogs.put_snapshot(snapshot(record - 1)).await.unwrap();
+        assert_eq!(stored().await, Some(record - 1));
+        let count = dogs.head().await.unwrap().append_count;
+        others.append(append).await.unwrap();
+        assert_eq!(dogs.head().await.unwrap().append_count, count + 1);
+        dogs.drop_snapshots(STREAM).await.unwrap();
+        for early in [1, record - 1] {
+            dogs.put_snapshot(snapshot(early)).await.unwrap();
+            assert_eq!(stored().await, None, "{early}");
+        }
+        dogs.put_snapshot(snapshot(record)).await.unwrap();
+        assert_eq!(stored().await, Some(record));
+    }
+    check_is_sound(&one).await;
+    for (changed, noted) in [
+        ("DELETE FROM last_record", "none"),
+        ("INSERT INTO last_record VALUES (1, 3)", "3"),
+    ] {
+        let conn = Connection::open(place.path()).unwrap();
+        conn.execute_batch(changed).unwrap();
+        let found = one.verify().await.unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        let what = format!("the table last_record has {noted}");
+        assert!(found[0].what().contains(&what), "{found:?}");
+    }
+}
+
 /// A log that another program has opened for amendments stays open until someone looks at it.
 #[tokio::test]
 async fn an_amendment_does_not_hide_that_the_log_was_open() {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::place::{Place, event, log, record};
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "log",
     "stream",
     "topic",
@@ -27,6 +27,7 @@ const TABLES: [&str; 12] = [
     "snapshot",
     "lease",
     "amending",
+    "last_record",
 ];
 
 fn upstream() -> LogId {

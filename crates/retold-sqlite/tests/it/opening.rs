@@ -156,6 +156,50 @@ async fn a_conversion_hides_no_changed_guard() {
     }
 }
 
+/// A file that lacks a table is refused before it is converted.
+#[test]
+fn a_conversion_refuses_a_file_without_a_table() {
+    for table in ["lease", "snapshot", "erasing"] {
+        let place = Place::new();
+        of_version_3(&place);
+        let conn = Connection::open(place.path()).unwrap();
+        conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+        let error = SqliteStore::open(place.path()).unwrap_err();
+        assert!(matches!(error, RecordError::Corrupt(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(table) && text.contains("a backup"), "{text}");
+        let version = conn.pragma_query_value(None, "user_version", |row| row.get(0));
+        assert_eq!(version, Ok(3), "{table}");
+    }
+}
+
+/// The topics of records were not reserved before.
+#[test]
+fn a_conversion_finds_the_records_that_are_there() {
+    let place = Place::new();
+    of_version_3(&place);
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch(
+        "INSERT INTO topic VALUES (100, 1, 'retold.deleted');
+         INSERT INTO event
+             SELECT seq + 100, zeroblob(16), append_number + 100, place_index, place_count, stream,
+                 version + 100, 100, revision, time, recorded_at, encoding, origin, x'', metadata,
+                 payload_checksum, checksum, payload
+             FROM event WHERE seq >> 40 = 1 AND stream IS NOT NULL",
+    )
+    .unwrap();
+    drop(place.open());
+    let read = |sql: &str| -> Vec<(i64, i64)> {
+        let mut select = conn.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let there = read("SELECT stream, version FROM last_record ORDER BY stream");
+    let last = "SELECT stream, max(version) FROM event WHERE topic = 100 GROUP BY stream";
+    assert!(!there.is_empty());
+    assert_eq!(there, read(last));
+}
+
 #[test]
 fn a_conversion_that_fails_says_so() {
     let place = Place::new();

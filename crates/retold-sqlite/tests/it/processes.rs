@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use retold_core::recording::{
     Amendment, Append, ERASED_TOPIC, ErasedParts, EventId, LogId, LogRead, NewEvent, PageEnd,
-    Position, Recorder, Store, verify_log,
+    Position, Recorder, Store, StoredEvent, verify_log,
 };
 use retold_sqlite::SqliteStore;
 use uuid::Uuid;
@@ -24,6 +24,10 @@ const PATH: &str = "RETOLD_SQLITE_CHILD_OF";
 /// Begins the lines of a child about events that it recorded and erased.
 const RECORDED: &str = "acknowledged ";
 const ERASED: &str = "acknowledged as erased ";
+/// Passes the path of the file to a child that reads; absent in the parent.
+const READ: &str = "RETOLD_SQLITE_READER_OF";
+/// A stream that ends the child that reads.
+const LAST_STREAM: &str = "last";
 /// Processes that are killed, one after another.
 const KILLS: usize = 200;
 /// Processes that run at a time.
@@ -242,4 +246,89 @@ fn check(place: &Place, acknowledged: &Acknowledged) {
         assert_eq!(report.findings, []);
         assert_eq!(store.verify().await.unwrap(), []);
     });
+}
+
+/// The child: reads all the time, until there is an event of the last stream.
+#[tokio::test]
+async fn child_that_reads() {
+    let Ok(path) = env::var(READ) else { return };
+    let store = SqliteStore::open_read_only(path).unwrap();
+    let recorder = store.open_read_only("dogs").await.unwrap();
+    for number in 0.. {
+        let events = whole(&*recorder).await;
+        if number == 0 {
+            say("reads");
+        }
+        if events
+            .last()
+            .is_some_and(|it| it.stream() == Some(LAST_STREAM))
+        {
+            break;
+        }
+    }
+}
+
+async fn whole(recorder: &dyn Recorder) -> Vec<StoredEvent> {
+    let (mut events, mut after) = (Vec::new(), None);
+    loop {
+        let page = recorder
+            .read_log(LogRead::new().after(after))
+            .await
+            .unwrap();
+        after = page.events.last().map(StoredEvent::position).or(after);
+        events.extend(page.events);
+        if page.end == PageEnd::Complete {
+            return events;
+        }
+    }
+}
+
+/// Goal: a process that has the file mapped into memory survives purges that make the file shorter.
+/// Method: another process reads the log all the time, while it grows and shrinks.
+#[tokio::test]
+async fn readers_survive_purges() {
+    const LARGE: usize = 40_000;
+    let place = Place::new();
+    let store = place.open();
+    let recorder = log(&store, "dogs").await;
+    let stored = |stream: &str, size: usize| {
+        let payload = format!("{:?}", "x".repeat(size));
+        NewEvent::new(EventId::new(Uuid::now_v7()), "Dog.Registered", payload).stream(stream)
+    };
+    recorder
+        .append(Append::of([stored("dog/0", LARGE)]))
+        .await
+        .unwrap();
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "processes::child_that_reads", "--nocapture"])
+        .env(READ, place.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("reads")));
+    for round in 0..20 {
+        let stream = format!("dog/{round}");
+        let events: Vec<_> = (0..30).map(|_| stored(&stream, LARGE)).collect();
+        recorder.append(Append::of(events.clone())).await.unwrap();
+        let record = NewEvent::new(EventId::new(Uuid::now_v7()), ERASED_TOPIC, "{}");
+        let mut append = Append::of([record.stream(stream.clone())]);
+        for event in events {
+            append = append.amendment(Amendment::EraseEvent {
+                event: event.id,
+                stream: Some(stream.as_str().into()),
+                parts: ErasedParts::ALL,
+            });
+        }
+        recorder.append(append).await.unwrap();
+        store.purge().await.unwrap();
+        let size = std::fs::metadata(place.path()).unwrap().len();
+        assert!(size < 10 * LARGE as u64, "{size}");
+    }
+    recorder
+        .append(Append::of([stored(LAST_STREAM, 1)]))
+        .await
+        .unwrap();
+    let ended = child.wait().unwrap();
+    assert!(ended.success(), "{ended:?}");
 }

@@ -2,18 +2,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use retold_core::projection::{Projection, ProjectionPipeline};
 use retold_core::recording::limits::SNAPSHOTS_PER_STREAM_MAX;
 use retold_core::recording::{
     Amendment, Append, Appended, ErasedParts, EventId, LogRead, NewEvent, PageEnd, RecordError,
     Recorder, Replacement, Store, StoredEvent, StoredSnapshot, Version, verify_log,
 };
-use retold_sqlite::{SqliteOptions, SqliteStore};
+use retold_sqlite::{Sqlite, SqliteOptions, SqliteStore, SqliteTables, SqliteViews};
 use rusqlite::Connection;
 use uuid::Uuid;
 
 use crate::place::{Place, event, log, record};
+use crate::tricks::TrickAdded;
 
 /// Begins every text that is erased or replaced in these tests.
 const SECRET: &str = "sesame-open-";
@@ -358,6 +361,153 @@ async fn a_purge_waits_for_another_that_empties_the_log() {
     reader.execute_batch("COMMIT").unwrap();
     thread.join().unwrap();
     assert!(store.purge().await.unwrap().is_complete());
+}
+
+/// What a view has deleted is purged with the store, if it is in the same file, and from a separate
+/// file by the statements that the guide names.
+#[tokio::test]
+async fn what_a_view_deleted_is_purged() {
+    for is_separate in [false, true] {
+        let place = Place::new();
+        let store = place.open();
+        let dogs = log(&store, "dogs").await;
+        let views = match is_separate {
+            true => SqliteViews::open(place.path().with_extension("views")).unwrap(),
+            false => store.views(),
+        };
+        let names = (0..100).map(|number| secret_of(SIZES[number % 5], number as u128));
+        let names: Vec<String> = names.map(|name| name.replace('"', "")).collect();
+        let forget = names.iter().map(String::as_str).chain(["forget"]);
+        dogs.append(TrickAdded::append(forget)).await.unwrap();
+        let mut pipeline = forgetting_view(&dogs, &views);
+        pipeline.catch_up().await.unwrap();
+
+        let mut erase = Append::of([record(1, "dog/1")]);
+        for event in whole(&*dogs).await {
+            erase = erase.amendment(Amendment::EraseEvent {
+                event: event.id(),
+                stream: None,
+                parts: ErasedParts::ALL,
+            });
+        }
+        dogs.append(erase).await.unwrap();
+        assert!(store.purge().await.unwrap().is_complete());
+        assert_eq!(!find_secret(&place.path()).is_empty(), is_separate);
+        if is_separate {
+            let shell = Connection::open(place.path().with_extension("views")).unwrap();
+            shell.execute_batch("VACUUM").unwrap();
+            let empty = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let is_busy: bool = shell.query_row(empty, [], |row| row.get(0)).unwrap();
+            assert!(!is_busy);
+        }
+        assert_eq!(find_secret(&place.path()), Vec::<String>::new());
+    }
+}
+
+/// A view of the names of tricks, which `forget` deletes.
+fn forgetting_view(dogs: &Arc<dyn Recorder>, views: &SqliteViews) -> ProjectionPipeline {
+    let projection = Projection::<Sqlite>::new("tricks", 1, "dogs");
+    let projection = projection.on::<TrickAdded>(|view, logged| {
+        let table = view.table("trick");
+        let name = &logged.event.0;
+        let sql = match name == "forget" {
+            true => format!("DELETE FROM {table} WHERE name <> ?1"),
+            false => format!("INSERT INTO {table} VALUES (?1)"),
+        };
+        view.prepare_cached(&sql)?.execute([name])?;
+        Ok(())
+    });
+    let tables = SqliteTables::new(["trick"], |view| {
+        let table = view.table("trick");
+        Ok(view.execute_batch(&format!("CREATE TABLE {table} (name TEXT PRIMARY KEY)"))?)
+    });
+    ProjectionPipeline::new(dogs.clone(), views.keep(projection, tables).unwrap())
+}
+
+/// The files of a store while it is purged: before, after the file was rewritten into the
+/// write-ahead log, and after that was copied into the file.
+struct Steps {
+    before: Vec<u8>,
+    wal: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl Steps {
+    async fn of(place: &Place) -> Self {
+        let store = impatient(place);
+        let before = fs::read(place.path()).unwrap();
+        let reader = Connection::open(place.path()).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM event")
+            .unwrap();
+        assert!(!store.purge().await.unwrap().is_complete());
+        assert!(fs::read(place.path()).unwrap() == before);
+        let wal = fs::read(place.path().with_extension("db-wal")).unwrap();
+        reader.execute_batch("COMMIT").unwrap();
+        reader
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
+        let after = fs::read(place.path()).unwrap();
+        assert!(after.len() < before.len());
+        Self { before, wal, after }
+    }
+
+    /// The file and the write-ahead log at all steps: that is written frame by frame, then its
+    /// pages are copied in their order, then the file is shortened, and then the log.
+    fn states(&self) -> Vec<(Vec<u8>, &[u8])> {
+        const HEADER: usize = 32;
+        const PAGE: usize = 4096;
+        const FRAME: usize = 24 + PAGE;
+        let frames = (self.wal.len() - HEADER) / FRAME;
+        assert!(frames > 20, "{frames}");
+        let written = (0..frames).flat_map(|it| [it * FRAME, it * FRAME + FRAME / 2]);
+        let written = written.map(|end| (self.before.clone(), &self.wal[..HEADER + end]));
+        let copied = (0..self.after.len()).step_by(PAGE / 2).map(|end| {
+            let mut file = self.before.clone();
+            file[..end].copy_from_slice(&self.after[..end]);
+            (file, &self.wal[..])
+        });
+        let ended = [&self.wal[..], &[]].map(|wal| (self.after.clone(), wal));
+        written.chain(copied).chain(ended).collect()
+    }
+}
+
+/// Goal: a process that is killed, or a power cut, at any step of a purge changes nothing that a
+/// reader sees, and the next purge removes the rest. Method: open the files as they would be found.
+#[tokio::test]
+async fn a_purge_that_was_cut_off_changes_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let dogs = log(&store, "dogs").await;
+    // None is so large that there are many steps.
+    for number in (1..=12).filter(|number| number % 6 < 4) {
+        let events = [secret_event(number), public_event(100 + number)];
+        dogs.append(Append::of(events)).await.unwrap();
+    }
+    for event in whole(&*dogs).await.iter().step_by(2) {
+        let stream = event.stream().unwrap();
+        let number = 1_000 + u128::from(event.position().get());
+        let erase = Amendment::EraseEvent {
+            event: event.id(),
+            stream: Some(stream.into()),
+            parts: ErasedParts::ALL,
+        };
+        let append = Append::of([record(number, stream)]).amendment(erase);
+        dogs.append(append).await.unwrap();
+    }
+    let events = whole(&*dogs).await;
+    drop((dogs, store));
+    assert!(!find_secret(&place.path()).is_empty());
+    for (file, wal) in Steps::of(&place).await.states() {
+        let left = Place::new();
+        fs::write(left.path(), file).unwrap();
+        fs::write(left.path().with_extension("db-wal"), wal).unwrap();
+        let store = left.open();
+        assert!(whole(&*log(&store, "dogs").await).await == events);
+        assert_eq!(store.verify().await.unwrap(), []);
+        assert!(store.purge().await.unwrap().is_complete());
+        assert_eq!(find_secret(&left.path()), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use retold_core::recording::{Corrupt, Purged, RecordError};
 use rusqlite::{Error, ErrorCode};
 
 use super::Writing;
+use crate::error::is_busy;
 
 impl Writing {
     /// Rewrites the file and empties the write-ahead log, and reports what was not possible because
@@ -34,34 +35,47 @@ impl Writing {
         self.presence.check()?;
         let mut purged = Purged::default();
         if let Err(error) = intact("rewriting the file", rewritten)? {
-            purged = purged.remains(format!(
-                "The file could not be rewritten ({error}), so unused parts of it may contain \
-                 erased data. SQLite needs the right to write, as much free space as the file has, \
-                 next to the file and in the folder for temporary files (SQLITE_TMPDIR), and \
-                 tables of other programs that it can copy without their functions."
-            ));
+            purged = purged.remains(not_rewritten(&error, patience));
         }
         let reason = match intact("emptying the write-ahead log", emptied)? {
             Ok(true) => None,
-            Ok(false) => Some(format!(
-                "other connections have been using it for {patience:?}"
-            )),
+            Ok(false) => Some(in_use(patience)),
             Err(error) => Some(error.to_string()),
         };
         if let Some(reason) = reason {
             return Ok(purged.remains(format!(
                 "The write-ahead log could not be emptied ({reason}), so it and the file may \
-                 contain erased data."
+                 contain erased data. Purge the store again when no read of it runs for long."
             )));
         }
         Ok(match self.presence.sync_wal() {
             Ok(()) => purged,
             Err(error) => purged.remains(format!(
                 "The write-ahead log was emptied but not synced ({error}), so a power failure may \
-                 bring its former content back."
+                 bring its former content back. Purge the store again."
             )),
         })
     }
+}
+
+fn not_rewritten(error: &Error, patience: Duration) -> String {
+    let (reason, remedy) = match is_busy(error) {
+        true => (in_use(patience), "when no other program writes to it"),
+        false => (
+            error.to_string(),
+            "when SQLite can do that: it needs the right to write, as much free space as the file \
+             has, next to the file and in the folder for temporary files (SQLITE_TMPDIR), and \
+             tables of other programs that it can copy without their functions",
+        ),
+    };
+    format!(
+        "The file could not be rewritten ({reason}), so unused parts of it may contain erased \
+         data. Purge the store again {remedy}."
+    )
+}
+
+fn in_use(patience: Duration) -> String {
+    format!("other connections have been using it for {patience:?}")
 }
 
 /// Returns the result of something that is not possible in every intact file.
