@@ -199,7 +199,13 @@ impl Soak {
     fn sqlite_faults(&self) -> Command {
         let mut command = Command::new(&self.sqlite_tests);
         command
-            .args(["damage::", "processes::", "amending::", "purging::"])
+            .args([
+                "damage::",
+                "deleting::",
+                "processes::",
+                "amending::",
+                "purging::",
+            ])
             .arg("--nocapture")
             .env("RETOLD_ROUNDS", DAMAGED_FILES)
             .current_dir(&self.folder);

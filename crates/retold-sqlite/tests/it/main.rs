@@ -14,6 +14,7 @@ mod amending;
 mod concurrency;
 mod conformance;
 mod damage;
+mod deleting;
 mod foreign_schema;
 mod history;
 #[cfg(unix)]

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use retold_core::recording::{
     Amendment, Append, ERASED_TOPIC, ErasedParts, EventId, LogId, LogRead, NewEvent, PageEnd,
-    Position, Recorder, Store, StoredEvent, verify_log,
+    Position, Recorder, Store, verify_log,
 };
 use retold_sqlite::SqliteStore;
 use uuid::Uuid;
 
 use crate::place::{Place, log};
+use crate::purging::whole;
 
 /// Passes the path of the file to a child; absent in the parent.
 const PATH: &str = "RETOLD_SQLITE_CHILD_OF";
@@ -106,7 +107,7 @@ async fn erase(recorder: &dyn Recorder, erased: EventId, stream: String) {
 }
 
 /// Prints one line in one write: complete or not at all.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout();
     out.write_all(format!("{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
@@ -264,21 +265,6 @@ async fn child_that_reads() {
             .is_some_and(|it| it.stream() == Some(LAST_STREAM))
         {
             break;
-        }
-    }
-}
-
-async fn whole(recorder: &dyn Recorder) -> Vec<StoredEvent> {
-    let (mut events, mut after) = (Vec::new(), None);
-    loop {
-        let page = recorder
-            .read_log(LogRead::new().after(after))
-            .await
-            .unwrap();
-        after = page.events.last().map(StoredEvent::position).or(after);
-        events.extend(page.events);
-        if page.end == PageEnd::Complete {
-            return events;
         }
     }
 }

@@ -19,13 +19,13 @@ use crate::place::{Place, event, log, record};
 use crate::tricks::TrickAdded;
 
 /// Begins every text that is erased or replaced in these tests.
-const SECRET: &str = "sesame-open-";
+pub(crate) const SECRET: &str = "sesame-open-";
 /// Sizes of payloads: within a page, nearly a page, and in 3, 5 and 50 overflow pages.
 const SIZES: [usize; 6] = [20, 700, 3_000, 9_000, 20_000, 200_000];
 const STREAMS: u64 = 5;
 
 /// A text of this size that has the secret many times.
-fn secret_of(size: usize, number: u128) -> String {
+pub(crate) fn secret_of(size: usize, number: u128) -> String {
     let text = format!("{SECRET}{number:08}-");
     let text = text.repeat(size / text.len() + 1);
     format!("{text:?}")
@@ -55,7 +55,7 @@ fn public_event(number: u128) -> NewEvent {
 }
 
 /// The places of the secret in the files of a store.
-fn find_secret(path: &Path) -> Vec<String> {
+pub(crate) fn find_secret(path: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
@@ -69,7 +69,7 @@ fn find_secret(path: &Path) -> Vec<String> {
     found
 }
 
-async fn whole(recorder: &dyn Recorder) -> Vec<StoredEvent> {
+pub(crate) async fn whole(recorder: &dyn Recorder) -> Vec<StoredEvent> {
     let (mut events, mut after) = (Vec::new(), None);
     loop {
         let page = recorder.read_log(LogRead::new().after(after)).await;
