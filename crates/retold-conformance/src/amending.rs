@@ -466,6 +466,10 @@ pub async fn amended_streams_lose_their_snapshots<S: Subject>() {
             "after the one of version {at}"
         );
     }
+    let nothing_is_left = Append::of([record_of(ERASED_TOPIC, "dog/1", 12)])
+        .amendment(erase_stream("dog/1", 0, 1, ErasedParts::PAYLOAD));
+    record(log, nothing_is_left).await;
+    assert_eq!(newest("dog/1").await, Some(5), "no event was changed");
     let only_a_record = Append::of([record_of(REOPENED_TOPIC, "dog/2", 11)]);
     record(log, only_a_record).await;
     log.put_snapshot(snapshot("dog/2", 1))

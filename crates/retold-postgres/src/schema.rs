@@ -58,6 +58,7 @@ const SCHEMA: &str = files!(
     "functions/append_group",
     "functions/compare_amended",
     "functions/judge_amendments",
+    "functions/drop_presence",
     "functions/put_amended",
     "functions/append_amending",
     "rights"
@@ -342,7 +343,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 30);
+        assert_eq!(count, 31);
     }
 
     /// Goal: the rights of a new function or table are not forgotten.

@@ -6,7 +6,9 @@
 ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_is_only_amended;
 ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_keeps_its_place;
 ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_is_only_amended;
+ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_is_of_amended_log;
 ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_is_only_amended;
+ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_is_of_amended_log;
 ALTER TABLE "retold".stream_record ENABLE ALWAYS TRIGGER stream_record_is_never_deleted;
 ALTER TABLE "retold".stream_record ENABLE ALWAYS TRIGGER stream_record_only_grows;
 ALTER TABLE "retold".former_topic ENABLE ALWAYS TRIGGER former_topic_never_changes;
@@ -25,10 +27,10 @@ BEGIN
     FOR name IN SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = own AND p.proname IN (
             'acquire_lease', 'any_matches', 'append_amending', 'append_group', 'append_judged',
-            'compare_amended', 'has_tags', 'has_topic', 'is_named', 'judge_amendments',
-            'make_presence', 'matches', 'meeting', 'now_micros', 'only_amend', 'prepare_judging',
-            'presence_bits', 'put_amended', 'put_snapshot', 'rarest', 'refuse', 'streams', 'topics',
-            'version_from'
+            'compare_amended', 'drop_presence', 'has_tags', 'has_topic', 'is_named',
+            'judge_amendments', 'make_presence', 'matches', 'meeting', 'now_micros', 'only_amend',
+            'prepare_judging', 'presence_bits', 'put_amended', 'put_snapshot', 'rarest', 'refuse',
+            'streams', 'topics', 'version_from'
         )
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', name);

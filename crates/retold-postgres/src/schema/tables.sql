@@ -10,9 +10,9 @@ CREATE TABLE "retold".schema_version (
 );
 INSERT INTO "retold".schema_version VALUES (9);
 
--- The logs, each with its end. An append locks the log's row first, so appends to a log come one
--- after the other and positions are in the order of commit; logs do not wait for each other. The
--- fill factor leaves room for new versions of a row that every append changes.
+-- The logs, each with its end. An append locks the log's row before it writes, so appends to a log
+-- come one after the other and positions are in the order of commit; logs do not wait for each
+-- other. The fill factor leaves room for new versions of a row that every append changes.
 CREATE TABLE "retold".log (
     key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE,

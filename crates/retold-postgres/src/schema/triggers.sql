@@ -23,10 +23,16 @@ CREATE TRIGGER event_tag_is_only_amended BEFORE UPDATE OR DELETE OR TRUNCATE ON 
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".only_amend(
         'DELETE', 'the tags of a recorded event change only by an amendment'
     );
+CREATE TRIGGER event_tag_is_of_amended_log BEFORE DELETE ON "retold".event_tag FOR EACH ROW
+    WHEN (old.log <> split_part(current_setting('retold.amendment', true), ' ', 1)::bigint)
+    EXECUTE FUNCTION "retold".refuse('an amendment changes only events of its own log');
 CREATE TRIGGER presence_is_only_amended BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".presence
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".only_amend(
         'DELETE', 'the index of recorded events changes only by an amendment'
     );
+CREATE TRIGGER presence_is_of_amended_log BEFORE DELETE ON "retold".presence FOR EACH ROW
+    WHEN (old.log <> split_part(current_setting('retold.amendment', true), ' ', 1)::bigint)
+    EXECUTE FUNCTION "retold".refuse('an amendment changes only events of its own log');
 CREATE TRIGGER stream_record_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".stream_record
     FOR EACH STATEMENT
     EXECUTE FUNCTION "retold".refuse('the record of an amendment is never deleted');

@@ -320,6 +320,38 @@ fn a_guess_of_an_erased_payload_cannot_be_tested() {
     });
 }
 
+/// Goal: a lock that any role can hold makes no append wait but the amendments of the stream that
+/// it is for, in the same store. Method: a snapshot is being stored, in a transaction that is open.
+#[test]
+fn others_append_while_an_amendment_waits_for_a_snapshot() {
+    block_on(async {
+        let database = Database::create().await;
+        let client = database.client().await;
+        let log = dogs(&database.open().await).await;
+        log.append(Append::of([event(1)])).await.unwrap();
+        let options = PostgresOptions::new().schema("other");
+        let other = PostgresStore::open_with(&database.url(), &options).await;
+        let other = dogs(&other.unwrap()).await;
+        other.append(Append::of([event(1)])).await.unwrap();
+        let put = "BEGIN; SELECT retold.put_snapshot(1, 'dog/1', int8send(1), 'Dog', 1, 0, 'json',
+            '{}', 0, 2)";
+        client.batch_execute(put).await.unwrap();
+        let append =
+            |number| Append::of([record(number)]).amendment(erase(1, ErasedParts::PAYLOAD));
+        let amending = tokio::spawn({
+            let log = log.clone();
+            async move { log.append(append(10)).await }
+        });
+        waiting(&client, 1).await;
+        let third = dogs(&database.open().await).await;
+        third.append(Append::of([event(2)])).await.unwrap();
+        other.append(append(10)).await.unwrap();
+        client.batch_execute("COMMIT").await.unwrap();
+        amending.await.unwrap().unwrap();
+        assert_eq!(log.snapshot("dog/1", None).await.unwrap(), None);
+    });
+}
+
 /// Goal: SQL of the owner amends nothing without a record of it in the same transaction, and even
 /// then changes nothing but the content of an event.
 #[test]
@@ -329,6 +361,11 @@ fn sql_amends_nothing_but_the_content() {
         let log = dogs(&database.open().await).await;
         log.append(Append::of([event(1), record(2)])).await.unwrap();
         let client = database.client().await;
+        let other_log = "INSERT INTO retold.log (key, name, id) OVERRIDING SYSTEM VALUE
+                VALUES (2, 'cats', gen_random_uuid());
+            INSERT INTO retold.event_tag VALUES (2, 'loud', 1);
+            INSERT INTO retold.presence VALUES (2, 't', 'loud', 0, repeat('0', 8192)::bit(8192))";
+        client.batch_execute(other_log).await.unwrap();
         // A record of an amendment in the same transaction, without the function.
         let with_record = |sql: &str| {
             format!(
@@ -340,7 +377,8 @@ fn sql_amends_nothing_but_the_content() {
         };
         let content = "UPDATE retold.event SET topic = 'x', revision = 2, tags = '',
             encoding = 'x', metadata = '', payload = NULL, payload_checksum = 1, checksum = 1
-            WHERE position = 1";
+            WHERE position = 1; DELETE FROM retold.event_tag WHERE log = 1;
+            DELETE FROM retold.presence WHERE log = 1";
         client.batch_execute(&with_record(content)).await.unwrap();
         let refused = [
             "UPDATE retold.event SET position = 9 WHERE position = 1",
@@ -360,6 +398,8 @@ fn sql_amends_nothing_but_the_content() {
             "TRUNCATE retold.event",
             "UPDATE retold.event_tag SET tag = 'x'",
             "TRUNCATE retold.event_tag",
+            "DELETE FROM retold.event_tag WHERE log = 2",
+            "DELETE FROM retold.presence WHERE log = 2",
             "UPDATE retold.presence SET bits = ~bits",
             "TRUNCATE retold.presence",
             "SET LOCAL retold.amendment = '1 1'; UPDATE retold.event SET payload = NULL",

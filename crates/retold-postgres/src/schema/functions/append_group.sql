@@ -1,4 +1,5 @@
--- Records the appends of a group that hold, and returns the result of each: the only entry point.
+-- Records the appends of a group that hold, and returns the result of each: the only entry point
+-- for appends without amendments.
 --
 -- The lists of events, conditions and ranges have the entries of one append after those of the
 -- other, as many of each append as the counts say. The lists of ids, streams and topics have each

@@ -1,5 +1,5 @@
 -- Checks the appends of a group one after the other and records those that hold. Parameters and
--- results are those of append_group, which is the entry point.
+-- results are those of append_group, which calls it, as append_amending does.
 CREATE FUNCTION "retold".append_judged(
     of_log integer, with_tags boolean,
     event_counts integer[], condition_counts integer[], range_counts integer[],

@@ -1,7 +1,8 @@
--- Refuses a change of recorded history, for every role, unless it is of the given kind and part of
--- an amendment: the setting names an event that the same transaction recorded and that records an
--- amendment. Every role can set the setting, but a change of an event without a record of it is
--- refused in any case.
+-- Refuses a change of recorded history, for every role, unless it is of the given kind and the
+-- setting names an event that the same transaction recorded and that records an amendment. Which
+-- events and which parts of them an amendment changes is checked by append_amending, not here: the
+-- owner of the tables, who can record events and set the setting, can change other events of the
+-- same log, and leaves a record of an amendment at least.
 CREATE FUNCTION "retold".only_amend() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     place text[] := regexp_match(

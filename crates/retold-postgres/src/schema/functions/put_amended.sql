@@ -1,7 +1,13 @@
 -- Replaces events by what amendments leave of them, in the table and in every index; returns the
 -- number of topics that are new to the log.
+--
+-- Each row to change is looked up by its key, and then reached by its place, its `ctid`. A join of
+-- the table with the list by the key could be planned as a scan of the log. By its place a row can
+-- be reached only directly, or by a scan of the table, which the settings exclude.
 CREATE FUNCTION "retold".put_amended(of_log integer, amended "retold".amended_event[])
-RETURNS bigint LANGUAGE plpgsql AS $$
+RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_memoize = off AS $$
 DECLARE
     old_topics text[];
     new_topics bigint;
@@ -15,33 +21,28 @@ BEGIN
             WHERE e.log = of_log AND e.position = r.position LIMIT 1
         ) there WHERE r.topic IS NOT NULL
     );
-    -- The blocks of a name exist without a gap from the first one on, so all later ones go too.
-    DELETE FROM "retold".presence p USING (
-        SELECT c.kind, c.name, min((c.position - 1) / 8192) AS block FROM (
-            SELECT 't'::"char" AS kind, t.tag AS name, r.position
-            FROM unnest(amended) AS r, LATERAL unnest(r.removed_tags || r.added_tags) AS t (tag)
-            UNION ALL
-            SELECT 'o'::"char", r.topic, r.position FROM unnest(amended) AS r
-            WHERE r.topic IS NOT NULL
-            UNION ALL
-            SELECT 'o'::"char", there.topic, r.position FROM unnest(amended) AS r, LATERAL (
-                SELECT e.topic FROM "retold".event e
-                WHERE e.log = of_log AND e.position = r.position LIMIT 1
-            ) there WHERE r.topic IS NOT NULL
-        ) c GROUP BY c.kind, c.name
-    ) n WHERE p.log = of_log AND p.kind = n.kind AND p.name = n.name AND p.block >= n.block;
-    DELETE FROM "retold".event_tag g
-        USING unnest(amended) AS r, LATERAL unnest(r.removed_tags) AS t (tag)
-        WHERE g.log = of_log AND g.tag = t.tag AND g.position = r.position;
+    PERFORM "retold".drop_presence(of_log, amended);
+    DELETE FROM "retold".event_tag g USING (
+        SELECT there.place
+        FROM unnest(amended) AS r, LATERAL unnest(r.removed_tags) AS t (tag), LATERAL (
+            SELECT x.ctid AS place FROM "retold".event_tag x
+            WHERE x.log = of_log AND x.tag = t.tag AND x.position = r.position LIMIT 1
+        ) there
+    ) n WHERE g.ctid = n.place;
     INSERT INTO "retold".event_tag
         SELECT of_log, t.tag, r.position
         FROM unnest(amended) AS r, LATERAL unnest(r.added_tags) AS t (tag);
-    UPDATE "retold".event e SET topic = coalesce(r.topic, e.topic),
-        revision = coalesce(r.revision, e.revision), encoding = coalesce(r.encoding, e.encoding),
-        tags = coalesce(r.packed_tags, e.tags),
-        metadata = CASE WHEN r.without_metadata THEN '' ELSE e.metadata END,
-        payload = r.payload, payload_checksum = r.payload_checksum, checksum = r.checksum
-        FROM unnest(amended) AS r WHERE e.log = of_log AND e.position = r.position;
+    UPDATE "retold".event e SET topic = coalesce(n.topic, e.topic),
+        revision = coalesce(n.revision, e.revision), encoding = coalesce(n.encoding, e.encoding),
+        tags = coalesce(n.packed_tags, e.tags),
+        metadata = CASE WHEN n.without_metadata THEN '' ELSE e.metadata END,
+        payload = n.payload, payload_checksum = n.payload_checksum, checksum = n.checksum
+        FROM (
+            SELECT there.place, r.* FROM unnest(amended) AS r, LATERAL (
+                SELECT x.ctid AS place FROM "retold".event x
+                WHERE x.log = of_log AND x.position = r.position LIMIT 1
+            ) there
+        ) n WHERE e.ctid = n.place;
     INSERT INTO "retold".former_topic
         SELECT of_log, o.topic FROM unnest(old_topics) AS o (topic)
         WHERE (

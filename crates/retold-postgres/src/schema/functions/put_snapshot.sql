@@ -5,8 +5,11 @@ CREATE FUNCTION "retold".put_snapshot(
     its_time bigint, its_encoding text, its_payload bytea, its_checksum bigint, kept_max integer
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    -- An amendment holds this lock while it drops the snapshots of the stream.
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended(of_stream, of_log));
+    -- An amendment that changes events of the stream holds this lock until it is committed. The key
+    -- contains the table of logs, because other schemas of the database have the same locks.
+    PERFORM pg_advisory_xact_lock_shared(
+        hashtextextended(of_stream, (l.tableoid::bigint << 32) | l.key)
+    ) FROM "retold".log l WHERE l.key = of_log;
     INSERT INTO "retold".snapshot
         SELECT of_log, of_stream, of_version, its_type, its_revision, its_time, its_encoding,
             its_payload, its_checksum
