@@ -29,6 +29,11 @@ pub(crate) enum Refusal {
     WriterStopped,
     #[error("it does not exist; open the store for writing once to create it")]
     NoSchema,
+    #[error(
+        "recorded events were amended, or the schema was replaced, each time that the append was \
+         sent"
+    )]
+    KeptChanging,
     #[error("the log was missing after it was created")]
     NotBorn,
     #[error("none of the servers can be used: {failures}")]

@@ -96,9 +96,18 @@ pub(crate) const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval at which the listening connection, which is silent otherwise, is checked.
 pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Maximum number of times that a group of appends is sent. It is sent again if recorded events
+/// were amended after it was compared with them, or if the schema was replaced; nothing of it was
+/// written then. After that, its appends fail with `Unavailable`.
+pub(crate) const SENDINGS_MAX: u32 = 32;
+
 /// Maximum total size of the tables that a purge rewrites, in bytes. While a table is rewritten,
 /// which takes a second or a few, appends and reads wait. Larger tables are only vacuumed.
 pub const PURGE_REWRITE_SIZE_MAX: i64 = 256 * 1024 * 1024;
+
+/// Maximum time for which a purge waits to lock a table that it rewrites. It is short, because
+/// appends and reads wait behind it, and a transaction that reads the table may be long.
+pub const PURGE_LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Maximum time for each statement of a purge. Vacuuming a large table may take hours.
 pub const PURGE_WAIT_MAX: Duration = Duration::from_secs(12 * 60 * 60);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold_core::recording::{Append, Appended, RecordError};
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 use tokio_postgres::{Row, Statement};
 
 use super::amending::Amending;
@@ -22,7 +22,7 @@ use crate::error::{
 };
 use crate::limits::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
-    QUEUE_WAIT_MAX,
+    QUEUE_WAIT_MAX, SENDINGS_MAX,
 };
 use crate::log::{Born, Log, Met};
 use crate::queue::{Member, size};
@@ -133,35 +133,46 @@ impl Service {
         self.log.queue.gather(expected, wait_max).await;
     }
 
+    /// Sends a group until its members have their results.
     async fn commit(&self, members: Vec<Member>) {
         metrics::histogram!(GROUP_LENGTH).record(members.len() as f64);
-        if let Some(inline) = self.shared.inline_of(&self.log.name) {
-            return self.commit_with_views(members, inline).await;
+        let inline = self.shared.inline_of(&self.log.name);
+        let mut unsettled = members;
+        for _ in 0..SENDINGS_MAX {
+            let again = match inline {
+                Some(inline) => self.commit_with_views_once(unsettled, inline).await,
+                None => self.commit_once(unsettled).await,
+            };
+            match again {
+                Some(again) => unsettled = again,
+                None => return,
+            }
         }
+        let error = RecordError::unavailable("appending", Refusal::KeptChanging);
+        refuse(unsettled, &error);
+    }
+
+    /// Sends a group. Returns it if nothing of it was written and it must be sent again.
+    async fn commit_once(&self, members: Vec<Member>) -> Option<Vec<Member>> {
         let begun = Instant::now();
-        let Ok(permit) = self.shared.writers.acquire().await else {
-            let what = "waiting for a connection";
-            return refuse(
-                members,
-                &RecordError::unavailable(what, Refusal::NoConnection),
-            );
-        };
-        let Some(born) = self.log.born() else {
-            let error = RecordError::unavailable("appending", Refusal::NotBorn);
-            return refuse(members, &error);
-        };
         let is_amending = members.iter().any(|it| !it.append.amendments().is_empty());
-        let (mut connection, statement) = match self.prepare(is_amending).await {
+        let prepared = match self.prepare(is_amending).await {
             Ok(prepared) => prepared,
-            Err(error) => return refuse(members, &error),
+            Err(error) => {
+                refuse(members, &error);
+                return None;
+            }
         };
+        let Prepared {
+            permit,
+            born,
+            mut connection,
+            statement,
+        } = prepared;
         let cancelled_before = connection.standbys.cancelled();
         let sent = self.send(&mut connection, &statement, born, &members).await;
         match sent {
-            Ok(rows) if is_amended_meanwhile(&rows) => {
-                drop((connection, permit));
-                Box::pin(self.commit(members)).await;
-            }
+            Ok(rows) if is_amended_meanwhile(&rows) => return Some(members),
             Ok(rows) if rows.is_empty() => {
                 let name = &self.log.name;
                 let error = replaced(&mut connection, Met { name, born }).await;
@@ -182,10 +193,7 @@ impl Service {
                     Box::pin(self.commit(vec![member])).await;
                 }
             }
-            Err(Unsent::Failed(error)) if is_of_amended_events(&error) => {
-                drop((connection, permit));
-                Box::pin(self.commit(members)).await;
-            }
+            Err(Unsent::Failed(error)) if is_of_amended_events(&error) => return Some(members),
             Err(Unsent::Failed(error)) if is_amending && is_of_rights(&error) => {
                 let error = may_not_amend(&mut connection, &self.shared.pool.place).await;
                 refuse(members, &error);
@@ -194,8 +202,7 @@ impl Service {
             Err(Unsent::Failed(error)) if is_of_dropped_type(&error) => {
                 // A new connection finds the types of the present schema, or that there is none.
                 connection.close();
-                drop(permit);
-                Box::pin(self.commit(members)).await;
+                return Some(members);
             }
             Err(unsent) => {
                 let error = unsent.reported();
@@ -206,15 +213,26 @@ impl Service {
                 refuse(members, &error);
             }
         }
+        None
     }
 
     /// Prepares everything before the group is sent; after a failure here, certainly nothing was
     /// written.
-    async fn prepare(&self, is_amending: bool) -> Result<(Pooled, Statement), RecordError> {
+    async fn prepare(&self, is_amending: bool) -> Result<Prepared<'_>, RecordError> {
+        let no_connection =
+            |_| RecordError::unavailable("waiting for a connection", Refusal::NoConnection);
+        let permit = self.shared.writers.acquire().await.map_err(no_connection)?;
+        let born = self.log.born();
+        let born = born.ok_or_else(|| RecordError::unavailable("appending", Refusal::NotBorn))?;
         let mut connection = self.shared.pool.take().await?;
         let statement = group::prepare(&mut connection, is_amending).await;
         let statement = statement.map_err(|error| of_statement("preparing to append", error))?;
-        Ok((connection, statement))
+        Ok(Prepared {
+            permit,
+            born,
+            connection,
+            statement,
+        })
     }
 
     async fn send(
@@ -264,6 +282,14 @@ impl Service {
         }
         answers
     }
+}
+
+/// What a group is sent with.
+struct Prepared<'a> {
+    permit: SemaphorePermit<'a>,
+    born: Born,
+    connection: Pooled,
+    statement: Statement,
 }
 
 /// Why a group has no result.

@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::database::{Database, block_on, until};
-use crate::tricks::TrickAdded;
+use crate::tricks::{TrickAdded, tables, tricks};
 use crate::writers::dogs;
 
 fn id(number: u128) -> EventId {
@@ -349,6 +349,50 @@ fn others_append_while_an_amendment_waits_for_a_snapshot() {
         client.batch_execute("COMMIT").await.unwrap();
         amending.await.unwrap().unwrap();
         assert_eq!(log.snapshot("dog/1", None).await.unwrap(), None);
+    });
+}
+
+/// Goal: an append that finds events amended each time that it is sent fails, and does not occupy
+/// its log forever; with and without inline projections. Method: the server reports that each time.
+#[test]
+fn an_append_is_not_sent_again_forever() {
+    block_on(async {
+        let database = Database::create().await;
+        let client = database.client().await;
+        let inline = PostgresInlineProjections::new().with(tricks(1), tables());
+        let options = PostgresOptions::new();
+        let with_views =
+            PostgresStore::open_with_projections(&database.url(), &options, inline).await;
+        let logs = [
+            dogs(&database.open().await).await,
+            dogs(&with_views.unwrap()).await,
+        ];
+        let amended = "CREATE SEQUENCE public.sent; CREATE FUNCTION amended() RETURNS trigger
+            LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM nextval('public.sent');
+                RAISE EXCEPTION 'amended' USING ERRCODE = 'serialization_failure';
+            END $$;
+            CREATE TRIGGER amended BEFORE INSERT ON retold.event
+            FOR EACH STATEMENT EXECUTE FUNCTION amended()";
+        client.batch_execute(amended).await.unwrap();
+        for (log, sent) in logs.iter().zip([32, 64]) {
+            let refused = log.append(Append::of([event(1)])).await;
+            let Err(RecordError::Unavailable(error)) = refused else {
+                panic!("{refused:?}");
+            };
+            assert!(error.to_string().contains("each time"), "{error}");
+            let found = client
+                .query_one("SELECT last_value FROM public.sent", &[])
+                .await;
+            assert_eq!(found.unwrap().get::<_, i64>(0), sent);
+        }
+        client
+            .batch_execute("DROP TRIGGER amended ON retold.event")
+            .await
+            .unwrap();
+        for (number, log) in (1..).zip(&logs) {
+            log.append(Append::of([event(number)])).await.unwrap();
+        }
     });
 }
 

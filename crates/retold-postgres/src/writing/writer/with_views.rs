@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use retold_core::recording::{Appended, RecordError};
+use tokio::sync::SemaphorePermit;
 use tokio_postgres::Row;
 
 use super::{Service, Unsent, amending_of, may_not_amend, refuse};
@@ -21,7 +22,7 @@ use crate::projection::inline::{Hindrance, Inline, PositionSpan};
 use crate::queue::Member;
 use crate::server::pool::Pooled;
 use crate::server::work::{Purpose, Work};
-use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
+use crate::telemetry::GROUP_SECONDS;
 use crate::writing::answer::{answers, is_amended_meanwhile};
 use crate::writing::group;
 use crate::writing::group::{Group, Session};
@@ -47,27 +48,19 @@ enum Unrecorded {
 }
 
 impl Service {
-    pub(super) async fn commit_with_views(&self, members: Vec<Member>, inline: &Inline) {
-        metrics::histogram!(GROUP_LENGTH).record(members.len() as f64);
+    /// Sends a group. Returns it if nothing of it was written and it must be sent again.
+    pub(super) async fn commit_with_views_once(
+        &self,
+        members: Vec<Member>,
+        inline: &Inline,
+    ) -> Option<Vec<Member>> {
         let begun = Instant::now();
-        let (permit, connection) = (
-            self.shared.writers.acquire().await,
-            inline.views.take().await,
-        );
-        let mut connection = match (permit.is_ok(), connection) {
-            (true, Ok(connection)) => connection,
-            (_, Err(error)) => return refuse(members, &error),
-            (false, _) => {
-                let what = "waiting for a connection";
-                return refuse(
-                    members,
-                    &RecordError::unavailable(what, Refusal::NoConnection),
-                );
+        let (permit, mut connection, born) = match self.prepare_with_views(inline).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                refuse(members, &error);
+                return None;
             }
-        };
-        let Some(born) = self.log.born() else {
-            let error = RecordError::unavailable(WHAT, Refusal::NotBorn);
-            return refuse(members, &error);
         };
         let recorded = self.record(&mut connection, born, &members, inline).await;
         let error = match recorded {
@@ -77,25 +70,22 @@ impl Service {
             }
             Ok(rows) => {
                 metrics::histogram!(GROUP_SECONDS).record(begun.elapsed().as_secs_f64());
-                return self.settle(members, &rows);
+                self.settle(members, &rows);
+                return None;
             }
             Err(Unrecorded::AtFault(_)) if members.len() > 1 => {
                 drop((connection, permit));
                 for member in members {
-                    Box::pin(self.commit_with_views(vec![member], inline)).await;
+                    Box::pin(self.commit(vec![member])).await;
                 }
-                return;
+                return None;
             }
             Err(Unrecorded::AtFault(error)) => error,
             Err(Unrecorded::Outdated) => {
                 connection.close();
-                drop(permit);
-                return Box::pin(self.commit_with_views(members, inline)).await;
+                return Some(members);
             }
-            Err(Unrecorded::Amended) => {
-                drop((connection, permit));
-                return Box::pin(self.commit_with_views(members, inline)).await;
-            }
+            Err(Unrecorded::Amended) => return Some(members),
             Err(Unrecorded::NotAllowed) => {
                 may_not_amend(&mut connection, &self.shared.pool.place).await
             }
@@ -104,13 +94,30 @@ impl Service {
                 connection.close();
                 error
             }
-            Err(Unrecorded::NotReplicated(rows)) => return self.leave_open(members, &rows),
+            Err(Unrecorded::NotReplicated(rows)) => {
+                self.leave_open(members, &rows);
+                return None;
+            }
             Err(Unrecorded::Unknown(unsent)) => {
                 connection.close();
                 unsent.reported()
             }
         };
         refuse(members, &error);
+        None
+    }
+
+    async fn prepare_with_views(
+        &self,
+        inline: &Inline,
+    ) -> Result<(SemaphorePermit<'_>, Pooled, Born), RecordError> {
+        let no_connection =
+            |_| RecordError::unavailable("waiting for a connection", Refusal::NoConnection);
+        let permit = self.shared.writers.acquire().await.map_err(no_connection)?;
+        let connection = inline.views.take().await?;
+        let born = self.log.born();
+        let born = born.ok_or_else(|| RecordError::unavailable(WHAT, Refusal::NotBorn))?;
+        Ok((permit, connection, born))
     }
 
     /// Records a group and runs the projections on it. When this returns rows, everything is
