@@ -2,15 +2,16 @@
 //!
 //! An ordinary VACUUM removes them from the tables and indexes, but leaves their bytes in the free
 //! space of pages until new rows take it. So tables of moderate size are rewritten as well. Both
-//! keep versions that an open transaction may still read.
+//! keep versions that an open transaction may still read. The planner's statistics have no values
+//! of columns that amendments change: they are switched off in the schema.
 
 use retold_core::recording::{Purged, RecordError};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::error::{Refusal, of_statement};
-use crate::limits::{PURGE_REWRITE_SIZE_MAX, PURGE_WAIT_MAX};
-use crate::server::connection::{Connection, in_schema};
+use crate::error::{Refusal, code_of, of_statement};
+use crate::limits::{PURGE_LOCK_WAIT_MAX, PURGE_REWRITE_SIZE_MAX, PURGE_WAIT_MAX};
+use crate::server::connection::Connection;
 use crate::sql_text::quote;
 
 const WHAT: &str = "purging the store";
@@ -18,12 +19,18 @@ const WHAT: &str = "purging the store";
 /// The tables with rows that amendments change or remove.
 const TABLES: [&str; 4] = ["event", "event_tag", "presence", "snapshot"];
 
-/// Whether we may vacuum the tables and the statistics; our name, and the owner's.
-const RIGHTS: &str = "SELECT pg_has_role(c.relowner, 'USAGE'), pg_has_role(d.datdba, 'USAGE'),
-    current_user::text, pg_get_userbyid(c.relowner)::text
-    FROM pg_catalog.pg_class c, pg_catalog.pg_database d
-    WHERE c.oid = (SELECT v.tableoid FROM \"retold\".schema_version v)
-    AND d.datname = current_database()";
+/// Whether we may vacuum the tables; our name, and the owner's.
+const RIGHTS: &str = "SELECT pg_has_role(c.relowner, 'USAGE'), current_user::text,
+    pg_get_userbyid(c.relowner)::text
+    FROM pg_catalog.pg_class c
+    WHERE c.oid = (SELECT v.tableoid FROM \"retold\".schema_version v)";
+
+/// Reports at once, at the end of this statement, what this connection has counted. Otherwise it
+/// may count old versions of rows after the VACUUM that removed them.
+const COUNT_NOW: &str = "DO 'BEGIN
+    IF current_setting(''server_version_num'')::integer >= 150000 THEN
+        PERFORM pg_catalog.pg_stat_force_next_flush();
+    END IF; END'";
 
 /// The old versions that the last VACUUM could not remove, and the size of the tables.
 const STATE: &str = "SELECT sum(pg_stat_get_dead_tuples(c.oid)
@@ -34,7 +41,17 @@ const STATE: &str = "SELECT sum(pg_stat_get_dead_tuples(c.oid)
         WHERE o.oid = (SELECT v.tableoid FROM \"retold\".schema_version v)
     ) AND c.relname = ANY ($1::text[])";
 
-/// Purges the tables of a store in this schema.
+/// How often the tables are vacuumed if old versions seem to be left: other connections may report
+/// late what they counted before.
+const VACUUMS_MAX: u32 = 2;
+
+/// The columns of which the planner has statistics, though it should not.
+const STATISTICS: &str = "SELECT string_agg(format('%I.%I', s.tablename, s.attname), ', ')
+    FROM pg_catalog.pg_stats s WHERE s.schemaname = $1
+    AND (s.tablename, s.attname) IN (('event', 'tags'), ('event', 'metadata'),
+        ('event', 'payload'), ('event_tag', 'tag'), ('presence', 'name'), ('snapshot', 'payload'))";
+
+/// Purges the tables of a store in this schema. The connection is not used again.
 ///
 /// # Errors
 ///
@@ -44,7 +61,7 @@ pub(crate) async fn purge(
     schema: &str,
 ) -> Result<Purged, RecordError> {
     let failed = |error| of_statement(WHAT, error);
-    let purged = Purged::default().remains(
+    let mut purged = Purged::default().remains(
         "The server's write-ahead log has the removed data until its files are reused; archives of \
          it, backups and standbys have it as long as they are kept.",
     );
@@ -52,17 +69,30 @@ pub(crate) async fn purge(
         return Ok(purged);
     };
     let owns_tables: bool = row.try_get(0).map_err(failed)?;
-    let owns_database: bool = row.try_get(1).map_err(failed)?;
     if !owns_tables {
-        let us: &str = row.try_get(2).map_err(failed)?;
-        let owner: &str = row.try_get(3).map_err(failed)?;
+        let us: &str = row.try_get(1).map_err(failed)?;
+        let owner: &str = row.try_get(2).map_err(failed)?;
         return Ok(purged.remains(not_ours(us, owner, schema)));
     }
-    for table in TABLES {
-        let vacuum = format!("VACUUM (INDEX_CLEANUP ON) \"retold\".{table}");
-        run(connection, &in_schema(&vacuum, &quote(schema))).await?;
+    if let Some(columns) = with_statistics(connection, schema).await? {
+        purged = purged.remains(format!(
+            "The statistics of the planner have values of the columns {columns}; see \
+             \"What erasing leaves behind\" in the guide."
+        ));
     }
-    let (kept, size) = state(connection).await?;
+    run(connection, COUNT_NOW).await?;
+    let mut vacuumed = vacuum(connection, schema).await?;
+    let (mut kept, mut size) = state(connection).await?;
+    for _ in 1..VACUUMS_MAX {
+        if kept > 0 {
+            vacuumed = vacuum(connection, schema).await?;
+            (kept, size) = state(connection).await?;
+        }
+    }
+    if !vacuumed.is_empty() {
+        purged.remains.append(&mut vacuumed);
+        return Ok(purged);
+    }
     if kept > 0 {
         return Ok(purged.remains(format!(
             "{kept} old versions of rows are still there, because a transaction that began before \
@@ -78,21 +108,39 @@ pub(crate) async fn purge(
             statements("VACUUM (FULL, ANALYZE)", schema)
         )));
     }
-    rewrite(connection, schema, owns_database, purged).await
+    rewrite(connection, schema, purged).await
 }
 
-/// Rewrites the tables, and the statistics, which have values of columns.
+/// Vacuums the tables; returns what could not be done.
+async fn vacuum(connection: &mut Connection, schema: &str) -> Result<Vec<String>, RecordError> {
+    let mut remains = Vec::new();
+    for table in TABLES {
+        let table = format!("{}.{table}", quote(schema));
+        match run(connection, &format!("VACUUM (INDEX_CLEANUP ON) {table}")).await {
+            Err(error) if is_of_lock(&error) => {
+                remains.push(format!(
+                    "The table {table} was not vacuumed, because another statement held a lock on \
+                     it; it has the old versions of rows. Purge again."
+                ));
+            }
+            done => done?,
+        }
+    }
+    Ok(remains)
+}
+
+/// Rewrites the tables, unless others use them for long.
 async fn rewrite(
     connection: &mut Connection,
     schema: &str,
-    owns_database: bool,
     mut purged: Purged,
 ) -> Result<Purged, RecordError> {
-    let tables = TABLES.map(|table| in_schema(&format!("\"retold\".{table}"), &quote(schema)));
-    let statistics = owns_database.then(|| "pg_catalog.pg_statistic".to_owned());
-    for table in tables.into_iter().chain(statistics) {
-        let rewritten = run(connection, &format!("VACUUM (FULL, ANALYZE) {table}")).await;
-        match rewritten {
+    connection.is_changed = true;
+    let wait = PURGE_LOCK_WAIT_MAX.as_millis();
+    run(connection, &format!("SET lock_timeout = {wait}")).await?;
+    for table in TABLES {
+        let table = format!("{}.{table}", quote(schema));
+        match run(connection, &format!("VACUUM (FULL, ANALYZE) {table}")).await {
             Err(error) if is_of_lock(&error) => {
                 purged = purged.remains(format!(
                     "The table {table} was not rewritten, because it was in use; the free space of \
@@ -101,12 +149,6 @@ async fn rewrite(
             }
             done => done?,
         }
-    }
-    if !owns_database {
-        purged = purged.remains(
-            "The statistics of the planner may have tags and names of streams that were removed. \
-             As the owner of the database, run: VACUUM FULL pg_catalog.pg_statistic;",
-        );
     }
     Ok(purged)
 }
@@ -119,10 +161,21 @@ fn not_ours(us: &str, owner: &str, schema: &str) -> String {
     )
 }
 
-/// Returns a statement for each table, for people.
+/// Returns a statement for all tables, for people.
 fn statements(verb: &str, schema: &str) -> String {
     let tables = TABLES.map(|table| format!("{}.{table}", quote(schema)));
     format!("{verb} {};", tables.join(", "))
+}
+
+async fn with_statistics(
+    connection: &mut Connection,
+    schema: &str,
+) -> Result<Option<String>, RecordError> {
+    let row = connection.row(WHAT, STATISTICS, &[&schema]).await?;
+    let columns = row.map(|row| row.try_get(0)).transpose();
+    Ok(columns
+        .map_err(|error| of_statement(WHAT, error))?
+        .flatten())
 }
 
 async fn state(connection: &mut Connection) -> Result<(i64, i64), RecordError> {
@@ -150,5 +203,5 @@ async fn run(connection: &mut Connection, sql: &str) -> Result<(), RecordError> 
 
 /// Whether a lock was not granted in time.
 fn is_of_lock(error: &RecordError) -> bool {
-    crate::error::code_of(error) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    code_of(error) == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }

@@ -20,8 +20,10 @@ CREATE TABLE "retold".former_topic (
     PRIMARY KEY (log, topic)
 );
 
--- No statement needs statistics of these columns, and statistics contain values of the columns,
--- which would outlive their erasure.
+-- No statement needs statistics of these columns, which amendments change, and statistics contain
+-- values of the columns, which would outlive their erasure.
 ALTER TABLE "retold".event ALTER COLUMN tags SET STATISTICS 0,
     ALTER COLUMN metadata SET STATISTICS 0, ALTER COLUMN payload SET STATISTICS 0;
+ALTER TABLE "retold".event_tag ALTER COLUMN tag SET STATISTICS 0;
+ALTER TABLE "retold".presence ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE "retold".snapshot ALTER COLUMN payload SET STATISTICS 0;

@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) kept: KeptStatements,
     /// Whether a response did not arrive in time, so that no caller should wait for the next.
     pub(crate) is_silent: bool,
+    /// Whether its settings were changed, so that it is closed after its use.
+    pub(crate) is_changed: bool,
 }
 
 /// The first statement on a connection: it checks that our settings arrived, and makes acknowledged
@@ -67,6 +69,7 @@ pub(crate) async fn connect(
         statements: HashMap::new(),
         kept: KeptStatements::default(),
         is_silent: false,
+        is_changed: false,
     };
     connection.begin().await?;
     Ok(connection)

@@ -115,6 +115,8 @@ impl Drop for Pooled {
         if connection.is_silent {
             connection.cut();
             self.pool.idle().clear();
+        } else if connection.is_changed {
+            connection.cut();
         } else if !connection.client.is_closed() {
             self.pool.idle().push(connection);
         }

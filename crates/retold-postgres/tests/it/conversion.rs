@@ -47,7 +47,7 @@ async fn create_version_8_of(owner: &str, database: &Database, client: &Client, 
              append_count, stretch_count, topic_count FROM {source}.log;
          INSERT INTO {schema}.event SELECT * FROM {source}.event;
          INSERT INTO {schema}.event_tag SELECT * FROM {source}.event_tag;
-         ANALYZE {schema}.event; RESET ROLE"
+         ANALYZE {schema}.event, {schema}.event_tag; RESET ROLE"
     );
     client.batch_execute(&create).await.unwrap();
 }
@@ -95,7 +95,7 @@ const DEFINITION: &str = "
     SELECT concat_ws(' ', 'statistics', c.relname, s.staattnum) FROM pg_statistic s
         JOIN pg_class c ON c.oid = s.starelid JOIN pg_attribute a ON a.attrelid = s.starelid
         AND a.attnum = s.staattnum WHERE c.relnamespace = $1::text::regnamespace
-        AND a.attname IN ('tags', 'metadata', 'payload')
+        AND a.attname IN ('tags', 'metadata', 'payload', 'tag')
     UNION ALL
     SELECT concat_ws(' ', 'version', pg_temp.version_of())";
 
@@ -210,11 +210,11 @@ const OF_OTHERS: &str = "SELECT has_table_privilege('public', $1 || '.mine', 'SE
         AND t.typname NOT LIKE '%mine%'
     ) o)";
 
-/// Goal: whoever converts a schema, everything of the store belongs to its owner afterwards, with
-/// whose rights appends run; a role that may not act as the owner is refused; and what else is in
-/// the schema stays as it is. Method: the owner, a member of the owner's role, with and without its
-/// rights at once, and a superuser, each with a program and with the printed SQL; then a program
-/// that is neither of them appends.
+/// Goal: no matter who converts a schema, everything of the store belongs to its owner afterwards,
+/// with whose rights appends run; a role that may not act as the owner is refused; and what else is
+/// in the schema stays as it is. Method: the owner, a member of the owner's role, with and without
+/// its rights at once, and a superuser, each with a program and with the printed SQL; then a
+/// program that is neither of them appends.
 #[test]
 fn a_converted_schema_belongs_to_its_owner() {
     block_on(async {

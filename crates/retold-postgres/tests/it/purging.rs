@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use retold_core::recording::{
     AMENDED_TOPIC, Amendment, Append, ERASED_TOPIC, ErasedParts, EventId, LogRead, NewEvent,
@@ -13,7 +14,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 use xtask::postgres_server::PostgresServer;
 
-use crate::database::{block_on, connect};
+use crate::database::{Database, block_on, connect, until};
 use crate::writers::dogs;
 
 /// Texts that are erased or replaced, each in another place.
@@ -138,6 +139,63 @@ fn nothing_is_left_in_the_files_of_the_tables() {
         assert_eq!(store.verify().await.unwrap(), []);
         let append = Append::of([NewEvent::new(id(999), "Named", "{}")]);
         log.append(append).await.unwrap();
+    });
+}
+
+/// Goal: a purge does not make others wait for a transaction that reads a table, and says what it
+/// left. Method: a transaction that has read the events stays open while the store is purged, and
+/// an append comes while the purge waits to lock the table.
+#[test]
+fn a_purge_does_not_wait_for_a_long_transaction() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = dogs(&store).await;
+        fill(&*log).await;
+        amend(&*log).await;
+        let mut reader = database.client().await;
+        let reading = reader.transaction().await.unwrap();
+        reading.execute("TABLE retold.event", &[]).await.unwrap();
+        let purge = store.purge();
+        let append = async {
+            let client = database.client().await;
+            let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'
+                AND query LIKE 'VACUUM (FULL%'";
+            until(async || client.query_one(waits, &[]).await.unwrap().get(0)).await;
+            let begun = Instant::now();
+            let append = Append::of([NewEvent::new(id(999), "Named", "{}")]);
+            log.append(append).await.unwrap();
+            begun.elapsed()
+        };
+        let (purged, waited) = tokio::join!(purge, append);
+        let purged = purged.unwrap();
+        assert!(waited < Duration::from_secs(5), "{waited:?}");
+        assert!(
+            purged.remains[1].contains("\"retold\".event was not rewritten"),
+            "{purged:?}"
+        );
+        reading.rollback().await.unwrap();
+        assert_eq!(store.purge().await.unwrap().remains.len(), 1);
+    });
+}
+
+/// Goal: values of columns in the planner's statistics are reported. Method: someone switches them
+/// on again.
+#[test]
+fn statistics_with_values_are_reported() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        fill(&*dogs(&store).await).await;
+        let client = database.client().await;
+        let count = "ALTER TABLE retold.event_tag ALTER COLUMN tag SET STATISTICS 100; ANALYZE";
+        client.batch_execute(count).await.unwrap();
+        let purged = store.purge().await.unwrap();
+        assert!(
+            purged.remains[1].contains("the columns event_tag.tag;"),
+            "{purged:?}"
+        );
     });
 }
 

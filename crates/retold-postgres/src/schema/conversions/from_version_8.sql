@@ -2,8 +2,8 @@
 -- types of amendments, and replaces functions and triggers. Programs of the version before that
 -- have the store open continue.
 --
--- Whoever runs this acts as the owner until the transaction ends: what is created would otherwise
--- belong to another role, and appends run with the rights of the owner.
+-- The role that runs this acts as the owner until the transaction ends: what is created would
+-- otherwise belong to another role, and appends run with the rights of the owner.
 DO $$
 DECLARE
     owner name := (SELECT pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c
@@ -31,6 +31,8 @@ BEGIN
     ALTER TABLE "retold".event ALTER COLUMN tags TYPE bytea, ALTER COLUMN metadata TYPE bytea,
         ALTER COLUMN payload TYPE bytea;
     ALTER TABLE "retold".event ALTER COLUMN payload SET STORAGE EXTERNAL;
+    ALTER TABLE "retold".event_tag ALTER COLUMN tag TYPE text COLLATE "C";
+    ALTER TABLE "retold".presence ALTER COLUMN name TYPE text COLLATE "C";
     ALTER TABLE "retold".snapshot ALTER COLUMN payload TYPE bytea;
 EXCEPTION WHEN feature_not_supported THEN
     -- A view of someone else uses a column; the statistics stay.
