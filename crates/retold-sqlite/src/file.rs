@@ -11,8 +11,9 @@ pub(crate) mod connection;
 pub(crate) mod head;
 pub(crate) mod log;
 
-pub(crate) mod known;
 pub(crate) mod topics;
 pub(crate) mod wal;
+
+pub(crate) mod known;
 
 pub(crate) mod names;

@@ -12,6 +12,7 @@ use retold_core::recording::{Checkpoint, EventId, Head};
 
 use super::log::Born;
 use super::seq::LogKey;
+use super::topics::Topics;
 
 /// The most names that are remembered at a time, of all logs together.
 const NAMES_KNOWN_MAX: usize = 200_000;
@@ -24,6 +25,8 @@ pub(crate) struct Known {
     /// No event of any log has an id beyond this one. Fresh ids usually have, because they
     /// increase.
     pub(crate) greatest_id: Option<EventId>,
+    /// For reading events in a transaction of the writer.
+    pub(crate) topics: Topics,
     logs: HashMap<LogKey, KnownLog>,
     names: usize,
 }

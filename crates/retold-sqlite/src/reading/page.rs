@@ -306,13 +306,14 @@ pub(crate) fn position_of(
 /// matches.
 pub(crate) fn event_that_matches(
     conn: &Connection,
+    topics: &mut Topics,
     born: Born,
     query: &Query,
     seq: Seq,
 ) -> Result<StoredEvent, RecordError> {
     let failed = |error| before_commit("answering a query", error);
     let mut by_seq = conn.prepare_cached(BY_SEQ).map_err(failed)?;
-    let event = event_at(conn, &mut Topics::default(), &mut by_seq, born, seq)?;
+    let event = event_at(conn, topics, &mut by_seq, born, seq)?;
     check_matches(query, &event, seq)?;
     Ok(event)
 }

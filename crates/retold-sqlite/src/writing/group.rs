@@ -343,6 +343,30 @@ mod tests {
         );
     }
 
+    /// A topic of a group that is not committed leaves its number to another topic.
+    #[test]
+    fn topics_of_a_group_that_is_not_committed_are_forgotten() {
+        let mut fixture = Fixture::new();
+        let of = |id, topic: &'static str| {
+            let id = EventId::new(Uuid::from_u128(id));
+            Append::of([NewEvent::new(id, topic, "{}")])
+        };
+        let none_of =
+            |topic: &'static str| append(9).condition(Condition::none_match(Query::topic(topic)));
+        fixture.writing.conn.commit_hook(Some(|| true)).unwrap();
+        fixture.commit([of(1, "Dog.Barked"), none_of("Dog.Barked")]);
+        let none = None::<fn() -> bool>;
+        fixture.writing.conn.commit_hook(none).unwrap();
+        let answers = fixture.commit([of(2, "Dog.Sat"), none_of("Dog.Sat")]);
+        assert!(
+            matches!(
+                &answers[1],
+                Err(RecordError::Conflict(Conflict::Query { .. }))
+            ),
+            "{answers:?}"
+        );
+    }
+
     /// The outcome of members that would be recorded is then unknown; refused members have
     /// certainly recorded nothing.
     #[test]

@@ -193,7 +193,7 @@ impl Transaction<'_> {
             None => return Ok(None),
         };
         // An index names it; the event's own content shows whether it matches.
-        match event_that_matches(self.conn, born, query, found) {
+        match event_that_matches(self.conn, &mut self.known.topics, born, query, found) {
             Ok(event) => {
                 let (condition, found) = (index, event.checkpoint());
                 Ok(Some(Conflict::Query { condition, found }.into()))
