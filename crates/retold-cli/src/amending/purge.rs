@@ -8,8 +8,8 @@ use crate::output::{Output, Report};
 
 /// Remove what erased and replaced events left in the files of a store.
 ///
-/// The commands that amend events do this themselves, unless they have --no-purge. Backups, replicas
-/// and copies of the store are not reached. Appends wait while the store is purged.
+/// The commands that amend events do this themselves, unless they have --no-purge. Backups,
+/// replicas and copies of the store are not reached. Appends wait while the store is purged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PurgeArguments {
     /// The store, for example sqlite:flights.db

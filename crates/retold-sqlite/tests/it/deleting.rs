@@ -1,5 +1,5 @@
-//! Deleting a stream and purging the store, in processes that are killed at any step: the deletion is
-//! made as a whole or not at all, and when it is repeated, nothing is left.
+//! Deleting a stream and purging the store, in processes that are killed at any step: the deletion
+//! is made as a whole or not at all, and when it is repeated, nothing is left.
 
 use std::env;
 use std::fs;
