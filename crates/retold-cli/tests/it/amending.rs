@@ -153,7 +153,8 @@ fn an_event_is_replaced_from_a_file_or_an_editor() {
     );
     assert_eq!(found["time"], event["time"]);
     // Numbers that no float can hold stay as they are.
-    let large = r#"{"topic":"Dog.Registered","revision":1,"tags":[],"payload":{"name":"Rex","n":340282366920938463463374607431768211455}}"#;
+    let large = r#"{"topic":"Dog.Registered","revision":1,"tags":[],
+        "payload":{"name":"Rex","n":340282366920938463463374607431768211455}}"#;
     fs::write(&file, large).unwrap();
     on_dogs(&place, "amend", &options).fine();
     let raw = run(&["events", &place.url(), "dogs"]).fine();

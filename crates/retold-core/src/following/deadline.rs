@@ -221,8 +221,8 @@ impl Model for TimerModel {
     }
 }
 
-/// Returns the last event of a timer before a record of an amendment; none if the record deletes the
-/// stream of the timer or none is left.
+/// Returns the last event of a timer before a record of an amendment; none if the record deletes
+/// the stream of the timer or none is left.
 async fn timer_event_before(
     application: &Application,
     record: &StoredEvent,

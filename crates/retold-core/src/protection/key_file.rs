@@ -22,7 +22,7 @@ impl KeyRing {
     /// use retold::protection::KeyRing;
     ///
     /// let keys = KeyRing::parse("
-    ///     # Written with since November.
+    ///     ## Written with since November.
     ///     2026-11 0a0b0c0d0e0f000102030405060708090a0b0c0d0e0f00010203040506070809
     ///     2025-06 ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100
     /// ")?;

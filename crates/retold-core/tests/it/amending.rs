@@ -101,7 +101,7 @@ async fn a_deleted_aggregate_is_gone_in_every_process() {
         );
     }
     assert_deleted(view.refresh(&other).await);
-    // Neither is an earlier version, from whatever a process had cached.
+    // Neither is an earlier version, also if a process had cached one.
     let erased = other
         .get_at(&id, version(13))
         .await

@@ -103,8 +103,8 @@ fn a_store_moves_by_logical_replication() {
             UNION ALL SELECT count(*) FROM retold.event_tag";
         let there = numbers(&old, all).await;
         until(async || numbers(&new, all).await == there).await;
-        // Ending the subscription would wait for a table that is still being copied, whose copy waits
-        // for all transactions of the server, also for this one.
+        // Ending the subscription would wait for a table that is still being copied, whose copy
+        // waits for all transactions of the server, also for this one.
         let copied = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'";
         until(async || numbers(&new, copied).await == [0]).await;
         for sql in [
