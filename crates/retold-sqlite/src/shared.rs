@@ -10,6 +10,7 @@ use crate::file::connection::FilePlace;
 use crate::file::log::{Born, Log};
 use crate::reading::readers::Readers;
 use crate::writing::alarm::Alarm;
+use crate::writing::committer::Committer;
 use crate::writing::keeper::Keeper;
 use crate::writing::watcher::Logs;
 use crate::writing::writer::Writer;
@@ -25,7 +26,9 @@ pub(crate) struct Shared {
     pub(crate) logs: Arc<Logs>,
     /// Problems of the files at the time of opening.
     pub(crate) found_at_opening: Vec<Corrupt>,
-    /// Ends with the store; dropped last, so that queued members are committed.
+    /// Ends with the store, once the queued members are committed.
+    pub(crate) _committer: Option<Committer>,
+    /// Ends with the store, after the last commit.
     pub(crate) _keeper: Keeper,
 }
 

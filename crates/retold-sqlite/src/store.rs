@@ -31,6 +31,7 @@ use crate::shared::Shared;
 use crate::transaction::Transaction;
 use crate::views::SqliteViews;
 use crate::writing::alarm::Alarm;
+use crate::writing::committer::Committer;
 use crate::writing::keeper::Keeper;
 use crate::writing::watcher::{Logs, Source, Watcher};
 use crate::writing::watermark::{Watermark, find_missing, keep_missing};
@@ -188,8 +189,14 @@ impl SqliteStore {
             None => Source::Reader(place.clone(), None),
         };
         let watcher = Watcher::new(logs.clone(), source, place.presence().clone());
+        let not_started = |error| RecordError::unavailable("starting a thread", error);
         let keeper = Keeper::start(Arc::clone(&process), alarm.clone(), writing, watcher)
-            .map_err(|error| RecordError::unavailable("starting a thread", error))?;
+            .map_err(not_started)?;
+        let committer = writer
+            .as_ref()
+            .map(|writer| Committer::start(Arc::clone(&process), writer.clone()))
+            .transpose()
+            .map_err(not_started)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 process,
@@ -199,6 +206,7 @@ impl SqliteStore {
                 alarm,
                 logs,
                 found_at_opening,
+                _committer: committer,
                 _keeper: keeper,
             }),
         })

@@ -17,6 +17,8 @@ pub(crate) mod alarm;
 
 pub(crate) mod writer;
 
+pub(crate) mod committer;
+
 pub(crate) mod watcher;
 
 pub(crate) mod watermark;

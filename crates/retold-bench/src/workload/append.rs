@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use retold::recording::{Append, Condition, ExpectedVersion, Query, Recorder, Version};
 use retold::store_url::StoreUrl;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 use crate::bare::BareLog;
 use crate::bench::Bench;
@@ -20,6 +21,9 @@ const EVENTS_PER_STREAM: u64 = 10;
 /// Number of appends that the bare driver commits together, for comparison with the same number of
 /// writers.
 const GROUP_SIZE: usize = 64;
+
+/// Interval of the heartbeats.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The kind of event that a writer appends.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,10 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     let writers = |name, runtime, count, shape| writers(name, subject, runtime, count, shape);
     let mut contenders = vec![
         writers("append-1", many, 1, EventShape::Plain),
+        writers("append-2", many, 2, EventShape::Plain),
+        writers("append-4", many, 4, EventShape::Plain),
         writers("append-8", many, 8, EventShape::Plain),
+        writers("append-16", many, 16, EventShape::Plain),
         writers("append-64", many, 64, EventShape::Plain),
         writers("append-1-current-thread", one, 1, EventShape::Plain),
         writers("append-64-current-thread", one, 64, EventShape::Plain),
@@ -47,11 +54,21 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         writers("append-none-match-tag", many, 1, EventShape::NoneMatchTag),
         writers("append-8-none-match-tag", many, 8, EventShape::NoneMatchTag),
     ];
+    if subject.is_on_disk() {
+        contenders.extend([
+            heartbeat("append-heartbeat-1", subject, many, 1),
+            heartbeat("append-heartbeat-8", subject, many, 8),
+            heartbeat("append-heartbeat-64", subject, many, 64),
+        ]);
+    }
     if let Some(label) = subject.bare_label() {
         let bare = |name, group, shape| bare(name, label, subject, many, group, shape);
         contenders.extend([
             bare("append-1", 1, EventShape::Plain),
+            bare("append-2", 2, EventShape::Plain),
+            bare("append-4", 4, EventShape::Plain),
             bare("append-8", 8, EventShape::Plain),
+            bare("append-16", 16, EventShape::Plain),
             bare("append-64", GROUP_SIZE, EventShape::Plain),
             bare("append-none-match-tag", 1, EventShape::NoneMatchTag),
         ]);
@@ -128,6 +145,48 @@ async fn write_until(
         tokio::task::yield_now().await;
     }
     Ok(run)
+}
+
+/// Measures how late a task runs that is woken once per [`HEARTBEAT_INTERVAL`], while writers append
+/// on the same runtime. A write that blocks a thread of the runtime delays it.
+fn heartbeat<'a>(
+    name: &'static str,
+    subject: &'a Subject,
+    runtime: &'a Runtime,
+    count: u64,
+) -> Contender<'a> {
+    Contender::new(name, subject.label, "heartbeats", move || {
+        let recorder = runtime.block_on(open_log(&subject.url(name)))?;
+        let mut writers: Vec<Writer> = (0..count)
+            .map(|id| Writer::new(id, EventShape::Plain))
+            .collect();
+        Ok(Box::new(move |budget| {
+            runtime.block_on(async {
+                let (sender, mut beats) = mpsc::unbounded_channel::<Instant>();
+                let listening = tokio::spawn(async move {
+                    let mut run = Run::new();
+                    while let Some(sent) = beats.recv().await {
+                        run.add(sent.elapsed(), 1);
+                    }
+                    run
+                });
+                let watch = Stopwatch::start(budget);
+                let beating = std::thread::spawn(move || {
+                    while watch.has_time() && sender.send(Instant::now()).is_ok() {
+                        std::thread::sleep(HEARTBEAT_INTERVAL);
+                    }
+                });
+                let appending = std::mem::take(&mut writers);
+                let (_, returned) = write_together(&recorder, appending, budget).await?;
+                writers = returned;
+                let run = listening.await?.took(watch.elapsed());
+                beating
+                    .join()
+                    .map_err(|_| "the thread that sends heartbeats panicked")?;
+                Ok(run)
+            })
+        }) as RunFn<'a>)
+    })
 }
 
 /// Writes the same rows with the bare driver, `group` appends per transaction.

@@ -1,4 +1,4 @@
-//! The alarm: wakes the keeper, and passes signals between it and the writer.
+//! The alarm: wakes the keeper.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,6 @@ pub(crate) struct Alarm {
     raised: Condvar,
     /// The keeper sleeps until it is woken.
     asleep: AtomicBool,
-    /// Another process holds the file; the keeper waits for it, and no caller tries.
-    contended: AtomicBool,
     /// The number of callers that wait for news.
     waiting: AtomicUsize,
 }
@@ -20,8 +18,6 @@ pub(crate) struct Alarm {
 /// The reason for an alarm.
 #[derive(Debug, Default)]
 pub(crate) struct Raised {
-    /// Members are queued and no caller commits them.
-    pub(crate) lead: bool,
     /// There is work to watch.
     pub(crate) wake: bool,
     /// The store is closed.
@@ -31,26 +27,6 @@ pub(crate) struct Raised {
 impl Alarm {
     fn state(&self) -> MutexGuard<'_, Raised> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reports that members are queued and no caller commits them.
-    pub(crate) fn raise(&self) {
-        self.state().lead = true;
-        self.raised.notify_one();
-    }
-
-    /// Reports that another process holds the file.
-    pub(crate) fn raise_contended(&self) {
-        self.contended.store(true, Ordering::Release);
-        self.raise();
-    }
-
-    pub(crate) fn clear_contended(&self) {
-        self.contended.store(false, Ordering::Release);
-    }
-
-    pub(crate) fn is_contended(&self) -> bool {
-        self.contended.load(Ordering::Acquire)
     }
 
     /// Reports that something was queued, which the keeper must watch. Costs nothing while it is
@@ -96,7 +72,7 @@ impl Alarm {
     pub(crate) fn sleep(&self, tick: Option<Duration>) -> Raised {
         let mut state = self.state();
         let mut deadline = tick.map(|tick| Instant::now() + tick);
-        while !state.lead && !state.wake && !state.stop {
+        while !state.wake && !state.stop {
             state = match deadline {
                 None => self
                     .raised
@@ -114,11 +90,9 @@ impl Alarm {
             };
         }
         let raised = Raised {
-            lead: state.lead,
             wake: state.wake,
             stop: state.stop,
         };
-        state.lead = false;
         state.wake = false;
         raised
     }

@@ -1,9 +1,8 @@
 //! The keeper: a thread of a store for work that must not depend on a caller being polled.
 //!
-//! It commits queued members that no caller commits, waits for other processes, wakes callers that
-//! wait for a place in the queue so that they check their time limit, empties a write-ahead log
-//! that has grown too large and, while callers wait for news of a log, checks the file for writes
-//! by other processes. While there is nothing to do it sleeps without waking.
+//! It wakes callers that wait for a place in the queue so that they check their time limit, empties
+//! a write-ahead log that has grown too large and, while callers wait for news of a log, checks the
+//! file for writes by other processes. While there is nothing to do it sleeps without waking.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,12 +21,12 @@ use crate::limits::{
     WAL_LOOK_INTERVAL,
 };
 
-/// The keeper's interval while there is work: the longest that a group waits for a leader.
+/// The keeper's interval while there is work.
 const TICK: Duration = Duration::from_millis(5);
 /// Ticks without any work after which the keeper sleeps until it is woken.
 const IDLE_TICKS: u32 = 4;
 
-/// The thread. On drop it commits the queue and ends.
+/// The thread. On drop it ends.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     process: Arc<OwnProcess>,
@@ -161,7 +160,7 @@ impl Rounds {
         loop {
             let raised = self.sleep();
             if let Some(writer) = self.writer.clone() {
-                self.look_after(&writer, raised.lead || raised.stop);
+                self.look_after(&writer);
             }
             if raised.stop {
                 self.write_watermark();
@@ -183,7 +182,7 @@ impl Rounds {
         self.write_watermark();
         // Work that arrived between the last check and falling asleep has not woken the keeper.
         let has_work = self.writer.as_ref().is_some_and(|writer| {
-            let progress = writer.progress();
+            let progress = writer.queue().progress();
             progress.length > 0 || progress.has_refused
         });
         let wait = match has_work {
@@ -192,21 +191,16 @@ impl Rounds {
         };
         let raised = self.alarm.sleep(wait);
         self.alarm.wake_up();
-        if has_work || raised.lead || raised.wake {
+        if has_work || raised.wake {
             self.idle_ticks = 0;
         }
         raised
     }
 
-    /// Leads if it is asked to, or if members queued a tick ago are still there and nothing moved.
-    fn look_after(&mut self, writer: &Writer, lead: bool) {
-        let progress = writer.progress();
-        let is_stuck = progress.length > 0 && self.last_progress == Some(progress);
-        if lead || is_stuck {
-            writer.lead_to_the_end();
-        }
+    fn look_after(&mut self, writer: &Writer) {
+        let progress = writer.queue().progress();
         if progress.has_refused {
-            writer.wake_those_without_place();
+            writer.queue().wake_those_without_place();
         }
         if self.last_progress != Some(progress) || progress.length > 0 {
             self.idle_ticks = 0;

@@ -32,9 +32,6 @@ pub(crate) trait GroupMember: Send {
 
     /// Sets the outcome, once the end of the transaction is known.
     fn settle(&mut self, end: &End);
-
-    /// Wakes the caller, if it waits; it may then lead a group.
-    fn waker(&self) -> Option<Waker>;
 }
 
 /// Members that are written together.
@@ -96,10 +93,6 @@ impl<T> OutcomeSlot<T> {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        self.state().waker.clone()
     }
 
     /// Records that the caller stopped waiting.
@@ -192,10 +185,6 @@ impl GroupMember for AppendMember {
         }
         self.slot.set(answer);
     }
-
-    fn waker(&self) -> Option<Waker> {
-        self.slot.waker()
-    }
 }
 
 impl Drop for AppendMember {
@@ -260,10 +249,6 @@ where
             (End::Failed(error), _) => Err(error.clone()),
         };
         self.slot.set(answer);
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        self.slot.waker()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The queue of writes, in the order of arrival.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::member::{Group, GroupMember};
@@ -12,6 +13,9 @@ use crate::telemetry::QUEUE_LENGTH;
 #[derive(Default)]
 pub(crate) struct WriteQueue {
     state: Mutex<WriteQueueState>,
+    /// The number of members, to be read without the lock.
+    length: AtomicUsize,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -22,10 +26,19 @@ struct WriteQueueState {
     waiting_for_place: Vec<Waker>,
     /// How many members were ever taken out.
     taken_count: u64,
+    /// The committer sleeps until the queue has a member.
+    is_waited: bool,
+    /// The store is closed; members that come later are refused.
+    is_closed: bool,
 }
 
-/// The queue is full. Returns the member.
-pub(crate) struct Full(pub(crate) Box<dyn GroupMember>);
+/// Why a member was not queued.
+pub(crate) enum NotQueued {
+    /// The queue is full. Contains the member.
+    Full(Box<dyn GroupMember>),
+    /// The store is closed.
+    Closed,
+}
 
 impl WriteQueue {
     fn state(&self) -> MutexGuard<'_, WriteQueueState> {
@@ -36,9 +49,16 @@ impl WriteQueue {
     ///
     /// # Errors
     ///
-    /// [`Full`]; `waker` is then woken when there may be a place.
-    pub(crate) fn push(&self, member: Box<dyn GroupMember>, waker: &Waker) -> Result<(), Full> {
+    /// If the queue is full, `waker` is woken when there may be a place.
+    pub(crate) fn push(
+        &self,
+        member: Box<dyn GroupMember>,
+        waker: &Waker,
+    ) -> Result<(), NotQueued> {
         let mut state = self.state();
+        if state.is_closed {
+            return Err(NotQueued::Closed);
+        }
         let is_full = state.members.len() >= QUEUE_LENGTH_MAX
             || (!state.members.is_empty() && state.size + member.size() > QUEUE_SIZE_MAX);
         if is_full {
@@ -46,11 +66,44 @@ impl WriteQueue {
             if !waiting.iter().any(|known| known.will_wake(waker)) {
                 waiting.push(waker.clone());
             }
-            return Err(Full(member));
+            return Err(NotQueued::Full(member));
         }
         state.size += member.size();
         state.members.push_back(member);
+        self.length.store(state.members.len(), Ordering::Relaxed);
+        if std::mem::take(&mut state.is_waited) {
+            drop(state);
+            self.changed.notify_one();
+        }
         Ok(())
+    }
+
+    /// Waits until there is a member. Returns false once the queue is closed and empty.
+    pub(crate) fn wait(&self) -> bool {
+        let mut state = self.state();
+        loop {
+            if !state.members.is_empty() {
+                state.is_waited = false;
+                return true;
+            }
+            if state.is_closed {
+                return false;
+            }
+            state.is_waited = true;
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Refuses members from now on.
+    pub(crate) fn close(&self) {
+        self.state().is_closed = true;
+        self.changed.notify_one();
+    }
+
+    /// The number of members.
+    pub(crate) fn length(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
     }
 
     /// Takes the next group from the front.
@@ -73,31 +126,11 @@ impl WriteQueue {
         }
         state.size -= group.iter().map(|member| member.size()).sum::<usize>();
         state.taken_count += group.len() as u64;
+        self.length.store(state.members.len(), Ordering::Relaxed);
         let woken = std::mem::take(&mut state.waiting_for_place);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         group
-    }
-
-    /// Returns a group to the front, in its order.
-    pub(crate) fn put_back(&self, group: Group) {
-        let mut state = self.state();
-        state.taken_count -= group.len() as u64;
-        for member in group.into_iter().rev() {
-            state.size += member.size();
-            state.members.push_front(member);
-        }
-    }
-
-    /// Wakes the caller that waits for the first member. Returns false if there is a member but no
-    /// waiting caller.
-    pub(crate) fn wake_front(&self) -> bool {
-        let waker = match self.state().members.front() {
-            Some(member) => member.waker(),
-            None => return true,
-        };
-        // Not while the queue is locked: the woken task may access it at once, on this thread.
-        waker.map(Waker::wake).is_some()
     }
 
     /// Wakes the callers that found the queue full, so that they check their time limit.

@@ -126,10 +126,13 @@ fn read_by(place: &FilePlace, kept: &mut Option<Connection>) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use retold_core::recording::OwnProcess;
+
     use super::*;
     use crate::options::SqliteOptions;
     use crate::transaction::Transaction;
     use crate::writing::alarm::Alarm;
+    use crate::writing::committer::Committer;
 
     /// Goal: a writer that never rests hides no writes of others. Method: every check falls into a
     /// group.
@@ -142,6 +145,8 @@ mod tests {
         let presence = place.presence().clone();
         let writer = Writer::new(conn, presence, Arc::<Alarm>::default(), Duration::ZERO);
         let writer = Arc::new(writer);
+        let process = Arc::new(OwnProcess::current());
+        let _committer = Committer::start(process, writer.clone()).unwrap();
         let logs = Arc::new(Logs::default());
         let log = logs.share("dogs", None);
         let mut watcher = Watcher::new(

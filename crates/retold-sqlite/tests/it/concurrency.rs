@@ -1,5 +1,4 @@
-//! Many callers at once: every append gets an outcome, in one order, whichever caller commits the
-//! group.
+//! Many callers at once: every append gets an outcome, in one order, in whichever group it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,8 +123,8 @@ async fn a_busy_file_is_unavailable_after_a_wait() {
     waiting.await.unwrap();
 }
 
-/// Goal: a store may be dropped on any thread, including its keeper's. Method: an executor that
-/// polls inside of a wake, and a future that holds the last handle to the store.
+/// Goal: a store may be dropped on any thread, including the one that commits. Method: an executor
+/// that polls inside of a wake, and a future that holds the last handle to the store.
 #[tokio::test]
 async fn a_store_may_end_where_an_append_is_settled() {
     type Polled = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
