@@ -10,15 +10,22 @@
 
 mod shape;
 
+mod expansion;
+mod mismatch;
+mod restrictions;
+
+mod kinds;
+
 mod readable;
 
 mod event_schemas;
+mod outline;
 
 mod asyncapi;
 mod comparison;
 mod lock_file;
 
 pub use self::comparison::{SchemaChange, SchemaComparison};
-pub use self::event_schemas::{EventSchemas, FollowerOutline, TopicSchemas};
+pub use self::event_schemas::{EventSchemas, FollowerOutline, TopicSchemas, TopicsOfLog};
 pub use self::lock_file::{LOCK_FILE_FORMAT, LOCK_FILE_SIZE_MAX, LockFileError};
 pub use self::readable::unreadable;

@@ -1,12 +1,16 @@
 //! `retold schema events`: prints, compares and converts the file in which a program describes its
 //! events.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 
-use retold::schema::{EventSchemas, LOCK_FILE_SIZE_MAX, SchemaChange, TopicSchemas};
+use retold::domain::ContentSchemas;
+use retold::schema::{
+    EventSchemas, FollowerOutline, LOCK_FILE_SIZE_MAX, SchemaChange, TopicSchemas,
+};
 use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::{CommandFailure, CommandVerdict};
 use crate::output::{Output, Record, Report};
@@ -86,21 +90,24 @@ pub(super) fn run(
         return Ok(CommandVerdict::Fine);
     }
     let is_asked = |topic: &str| arguments.topic.as_deref().is_none_or(|it| it == topic);
-    let topics: Vec<_> = schemas
-        .topics()
-        .iter()
-        .filter(|(topic, _)| is_asked(topic))
-        .map(|(topic, shapes)| TopicRecord::new(&schemas, topic, shapes))
+    let topics = || {
+        let applications = schemas.applications().iter();
+        applications.flat_map(|(name, topics)| topics.iter().map(move |topic| (name, topic)))
+    };
+    let records: Vec<_> = topics()
+        .filter(|(_, (topic, _))| is_asked(topic))
+        .map(|(application, topic)| TopicRecord::new(&schemas, application, topic))
         .collect();
-    if let (Some(topic), true) = (&arguments.topic, topics.is_empty()) {
-        let known: Vec<_> = schemas.topics().keys().map(String::as_str).collect();
+    if let (Some(topic), true) = (&arguments.topic, records.is_empty()) {
+        let known: BTreeSet<_> = topics().map(|(_, (topic, _))| topic.as_str()).collect();
+        let known: Vec<_> = known.into_iter().collect();
         return Err(CommandFailure::Usage(format!(
             "{} has no topic {topic:?}; it has {}",
             arguments.file,
             known.join(", ")
         )));
     }
-    output.records(&topics)?;
+    output.records(&records)?;
     Ok(CommandVerdict::Fine)
 }
 
@@ -119,21 +126,30 @@ fn read(file: &str) -> Result<EventSchemas, CommandFailure> {
 
 #[derive(Serialize)]
 struct TopicRecord<'s> {
+    application: &'s str,
     topic: &'s str,
     revision: u32,
     state: &'static str,
     former_topics: Vec<&'s str>,
-    recorded_by: Vec<&'s str>,
     processed_by: Vec<String>,
     #[serde(serialize_with = "shapes")]
-    shapes: &'s TopicSchemas,
+    shapes: &'s BTreeMap<u32, Option<ContentSchemas>>,
+    #[serde(serialize_with = "shapes")]
+    ahead: &'s BTreeMap<u32, Option<ContentSchemas>>,
+    earlier: &'s BTreeMap<u32, Vec<Value>>,
 }
 
 impl<'s> TopicRecord<'s> {
-    fn new(schemas: &'s EventSchemas, topic: &'s str, shapes: &'s TopicSchemas) -> Self {
-        let applications = schemas.applications().iter();
+    fn new(
+        schemas: &'s EventSchemas,
+        application: &'s str,
+        (topic, shapes): (&'s String, &'s TopicSchemas),
+    ) -> Self {
         let followers = schemas.followers().iter();
+        let processes =
+            |it: &&FollowerOutline| it.upstreams.contains(application) && it.topics.contains(topic);
         Self {
+            application,
             topic,
             revision: shapes.revision,
             state: match (shapes.is_retired, shapes.is_past) {
@@ -142,21 +158,22 @@ impl<'s> TopicRecord<'s> {
                 (false, false) => "present",
             },
             former_topics: shapes.former_topics.iter().map(String::as_str).collect(),
-            recorded_by: applications
-                .filter(|(_, topics)| topics.contains(topic))
-                .map(|(name, _)| name.as_str())
-                .collect(),
             processed_by: followers
-                .filter(|follower| follower.topics.contains(topic))
+                .filter(processes)
                 .map(|follower| format!("{}.{}", follower.application, follower.name))
                 .collect(),
-            shapes,
+            shapes: &shapes.shapes,
+            ahead: &shapes.ahead,
+            earlier: &shapes.earlier,
         }
     }
 }
 
-fn shapes<S: Serializer>(topic: &TopicSchemas, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(topic.shapes.iter().map(|(revision, shape)| {
+fn shapes<S: Serializer>(
+    shapes: &BTreeMap<u32, Option<ContentSchemas>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(shapes.iter().map(|(revision, shape)| {
         let shape = shape.as_ref();
         let shape = shape.map(|it| json!({"written": it.written, "read": it.read}));
         (revision, shape)
@@ -165,21 +182,21 @@ fn shapes<S: Serializer>(topic: &TopicSchemas, serializer: S) -> Result<S::Ok, S
 
 impl Record for TopicRecord<'_> {
     const COLUMNS: &'static [Column] = &[
+        Column::name("APPLICATION"),
         Column::name("TOPIC"),
         Column::number("REVISION"),
         Column::name("STATE"),
         Column::text("FORMERLY"),
-        Column::text("RECORDED BY"),
         Column::text("PROCESSED BY"),
     ];
 
     fn cells(&self) -> Vec<String> {
         vec![
+            self.application.to_owned(),
             self.topic.to_owned(),
             self.revision.to_string(),
             self.state.to_owned(),
             self.former_topics.join(", "),
-            self.recorded_by.join(", "),
             self.processed_by.join(", "),
         ]
     }
@@ -210,12 +227,14 @@ struct Change<'c>(&'c SchemaChange);
 impl Serialize for Change<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let SchemaChange {
+            application,
             topic,
             what,
             details,
             ..
         } = self.0;
-        json!({"topic": topic, "what": what, "details": details}).serialize(serializer)
+        json!({"application": application, "topic": topic, "what": what, "details": details})
+            .serialize(serializer)
     }
 }
 

@@ -32,8 +32,14 @@ struct FoldedType<S> {
     /// The only topics that are folded; all topics of the type if empty.
     only: Vec<&'static str>,
     register: fn(&TopicRegistry) -> Result<(), RegistryError>,
-    take_in: fn(&Mapper, &StoredEvent, &mut S, only: &[&'static str]) -> Result<()>,
+    /// Applies a stored event, as far as it is read as an event whose type is selected.
+    take_in: TakeIn<S>,
 }
+
+type TakeIn<S> = fn(&Mapper, &StoredEvent, &mut S, &SelectsType<'_>) -> Result<()>;
+
+/// Whether events of a type are applied.
+type SelectsType<'a> = dyn Fn(&EventType) -> bool + 'a;
 
 /// Returns the fold of the default `S` over all events of type `E`. Narrow it with
 /// [`tag`](Fold::tag) and [`only`](Fold::only), extend it with [`and`](Fold::and).
@@ -58,8 +64,8 @@ fn kind<S: Apply<E>, E: Event>() -> FoldedType<S> {
         type_name: std::any::type_name::<E>,
         only: Vec::new(),
         register: TopicRegistry::register_event::<E>,
-        take_in: |mapper, stored, state, only| {
-            let is_meant = |event: &&E| is_selected(event.event_type(), only);
+        take_in: |mapper, stored, state, is_selected| {
+            let is_meant = |event: &&E| is_selected(event.event_type());
             let events = mapper.read::<E>(stored)?;
             let events = events.as_slice().iter().filter(is_meant);
             events.for_each(|event| state.apply(event));
@@ -149,11 +155,31 @@ impl<S> Fold<S> {
         stored: &StoredEvent,
         state: &mut S,
     ) -> Result<()> {
-        let takes = |kind: &&FoldedType<S>| kind.takes(stored.topic());
-        match self.kinds.iter().find(takes) {
-            Some(kind) => (kind.take_in)(application.mapper(), stored, state, &kind.only),
-            None => Err(unknown_topic(application.registry(), stored).into()),
+        let takes = |kind: &FoldedType<S>| kind.takes(stored.topic());
+        if !self.kinds.iter().any(takes) {
+            return Err(unknown_topic(application.registry(), stored).into());
         }
+        let mut is_taken_as_itself = false;
+        for (index, kind) in self
+            .kinds
+            .iter()
+            .enumerate()
+            .filter(|(_, kind)| takes(kind))
+        {
+            // A past event is read as events of every type that lists it. Any other is applied
+            // once, even if several of the types join it.
+            if !kind.has_past(stored.topic()) && std::mem::replace(&mut is_taken_as_itself, true) {
+                continue;
+            }
+            let same = |it: &&FoldedType<S>| it.types == kind.types;
+            let before: Vec<_> = self.kinds[..index].iter().filter(same).collect();
+            let is_selected = |event_type: &EventType| {
+                let selects = |it: &FoldedType<S>| is_selected(event_type, &it.only);
+                selects(kind) && !before.iter().any(|it| selects(it))
+            };
+            (kind.take_in)(application.mapper(), stored, state, &is_selected)?;
+        }
+        Ok(())
     }
 }
 
@@ -169,6 +195,12 @@ impl<S> FoldedType<S> {
         let is_meant = |it: &EventType| it.is_past || is_selected(it, &self.only);
         let mut types = self.types.iter();
         types.any(|it| it.has_topic(topic) && is_meant(it))
+    }
+
+    /// Returns whether the topic is that of a past event, which is read as others.
+    fn has_past(&self, topic: &str) -> bool {
+        let mut past = self.types.iter().filter(|it| it.is_past);
+        past.any(|it| it.has_topic(topic))
     }
 
     fn topics(&self) -> Result<Vec<&'static str>, Invalid> {

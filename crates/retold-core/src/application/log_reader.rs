@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::error::Error;
 use super::handle::Application;
 use super::logged::Logged;
-use super::selection::{Selection, TypedWatches};
+use super::selection::{Selection, TypedWatches, selects};
 use super::topic_watch::unknown_topic;
 use crate::domain::{Decoded, Event};
 use crate::mapping::{Mapper, TopicRegistry};
-use crate::recording::{EventId, Recorder, StoredEvent};
+use crate::recording::{EventId, Query, Recorder, StoredEvent};
 
 impl Application {
     /// Returns a reader of the application's log.
@@ -96,7 +96,7 @@ impl LogReader {
     /// topics are always known.
     pub fn stored_where(&self, unknown: UnknownTopics) -> Selection<StoredEvent> {
         let registry = Arc::clone(&self.registry);
-        let decode = move |event: &StoredEvent| match unknown {
+        let decode = move |event: &StoredEvent, _: &Query| match unknown {
             UnknownTopics::Skip if !registry.knows(event.topic()) => Ok(Decoded::Nothing),
             UnknownTopics::Fail if !registry.knows(event.topic()) => {
                 Err(unknown_topic(&registry, event).into())
@@ -115,11 +115,17 @@ impl LogReader {
     /// be an event of `E` under another name.
     pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
         let (mapper, registry) = (self.mapper.clone(), Arc::clone(&self.registry));
-        let decode = move |stored: &StoredEvent| {
-            if E::index_of_topic(stored.topic()).is_none() {
+        let decode = move |stored: &StoredEvent, query: &Query| {
+            let Some(index) = E::index_of_topic(stored.topic()) else {
                 return Err(unknown_topic(&registry, stored).into());
+            };
+            let own = &E::TYPES[index];
+            let events = Logged::all(mapper.read::<E>(stored)?, stored);
+            if !own.is_past {
+                return Ok(events);
             }
-            Ok(Logged::all(mapper.read::<E>(stored)?, stored))
+            let read = |it: &Logged<E>| [own, it.event.event_type()];
+            Ok(events.filter(|it| selects(query, stored, read(it))))
         };
         let recorder = Arc::clone(&self.recorder);
         Selection::new(recorder, Some(E::TYPES), Arc::new(decode)).watching(

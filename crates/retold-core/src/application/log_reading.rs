@@ -10,6 +10,7 @@ use futures_util::stream::Stream;
 
 use super::error::Error;
 use super::selection::Selection;
+use crate::domain::Decoded;
 use crate::recording::{
     BoxFuture, Checkpoint, Direction, Invalid, LogRead, Page, PageEnd, Position, RecordError,
     StoredEvent,
@@ -54,13 +55,16 @@ impl<T> Reading<T> {
     }
 
     /// Reads the last event first. `after` and `until` apply in this direction: the events read
-    /// have lower positions than `after`, and `until` is the lowest.
+    /// have lower positions than `after`, and `until` is the lowest. If a stored event is read as
+    /// several events, the last of them comes first too.
     pub fn backward(mut self) -> Self {
         self.direction = Direction::Backward;
         self
     }
 
-    /// Returns at most this many events.
+    /// Reads at most this many stored events, not counting those that are read as nothing. A stored
+    /// event that is read as several counts as one and all of them are returned, so a reading that
+    /// continues after its position misses none.
     pub fn limit(mut self, events: usize) -> Self {
         self.limit = Some(events);
         self
@@ -102,7 +106,8 @@ impl<T> Reading<T> {
         Ok(all)
     }
 
-    /// Returns the first event, or `None`.
+    /// Returns the first event, or `None`. If a stored event is read as several, that is one of
+    /// them.
     ///
     /// # Errors
     ///
@@ -135,7 +140,7 @@ pub struct Events<T> {
     next: Next,
     pending: Option<BoxFuture<'static, Result<Page, RecordError>>>,
     page: VecDeque<StoredEvent>,
-    /// The rest of what the last event of the page was read as.
+    /// The rest of what the last stored event was read as.
     rest: VecDeque<T>,
     read_to: Option<Checkpoint>,
 }
@@ -203,23 +208,36 @@ impl<T> Events<T> {
 
     /// Returns the next event of the page in memory, or `None` if there is none.
     fn take(&mut self) -> Result<Option<T>, Error> {
-        while self.left > 0 {
-            let mut next = self.rest.pop_front();
-            if next.is_none() {
-                let Some(stored) = self.page.front() else {
-                    break;
-                };
-                let mut events = self.selection.decode(stored)?.into_iter();
-                self.page.pop_front();
-                next = events.next();
-                self.rest.extend(events);
-            }
+        if let Some(next) = self.rest.pop_front() {
+            return Ok(Some(next));
+        }
+        while self.left > 0
+            && let Some(stored) = self.page.front()
+        {
+            let events = self.selection.decode(stored)?;
+            self.page.pop_front();
+            let next = self.first_of(events);
             if next.is_some() {
                 self.left -= 1;
                 return Ok(next);
             }
         }
         Ok(None)
+    }
+
+    /// Returns the first of the events that a stored event is read as, and keeps the others.
+    fn first_of(&mut self, events: Decoded<T>) -> Option<T> {
+        match events {
+            Decoded::Nothing => None,
+            Decoded::One(event) => Some(event),
+            Decoded::Several(mut events) => {
+                if self.direction == Direction::Backward {
+                    events.reverse();
+                }
+                self.rest = events.into();
+                self.rest.pop_front()
+            }
+        }
     }
 
     /// Returns the read of the next page; `None` at the end.

@@ -18,8 +18,10 @@ use crate::recording::{
 /// and holds at most one in memory.
 pub const READ_PAGE_EVENTS_DEFAULT: usize = 500;
 
-/// Converts a stored event into the caller's form: none to skip it, or several.
-pub(super) type Decode<T> = Arc<dyn Fn(&StoredEvent) -> Result<Decoded<T>, Error> + Send + Sync>;
+/// Converts a stored event into the caller's form: none to skip it, or several. Of an event that is
+/// read as others, those are returned that the query selects.
+pub(super) type Decode<T> =
+    Arc<dyn Fn(&StoredEvent, &Query) -> Result<Decoded<T>, Error> + Send + Sync>;
 
 /// What the typed readings of an application know about its log's topics, for each event type.
 #[derive(Debug, Default)]
@@ -114,8 +116,10 @@ impl<T> Selection<T> {
     /// earlier tags.
     ///
     /// A selection of typed events reads only events of the type, regardless of the query: the
-    /// type's topics, including former ones, are added to it. A query that names topics, but none
-    /// of the type, is `Invalid` when it is read.
+    /// type's topics, including former ones, are added to it. A past event is selected if an event
+    /// that it is read as has a topic of the query. A query that names topics, but none of the
+    /// type, is `Invalid` when it is read. A selection of stored events compares topics as they are
+    /// stored.
     pub fn matching(mut self, query: Query) -> Self {
         self.query = query;
         self
@@ -162,7 +166,7 @@ impl<T> Selection<T> {
     }
 
     pub(super) fn decode(&self, event: &StoredEvent) -> Result<Decoded<T>, Error> {
-        (self.decode)(event)
+        (self.decode)(event, &self.query)
     }
 
     /// The query for the recorder: the selection's query, with the type's topics if it is typed.
@@ -218,11 +222,13 @@ fn narrowed(query: &Query, types: &[EventType]) -> Result<Query, Invalid> {
 }
 
 /// Returns `item` with the topics of these types, split into as many items as the limit of names
-/// requires.
+/// requires. Past events may be read as events of any of the types.
 fn of_types(item: &QueryItem, types: &[EventType]) -> Vec<QueryItem> {
-    let is_meant = |it: &&EventType| {
-        item.topics.is_empty() || item.topics.iter().any(|topic| it.has_topic(topic))
-    };
+    let is_named = |it: &EventType| names(item, it);
+    let is_meant = |it: &&EventType| is_named(it) || it.is_past;
+    if !types.iter().any(is_named) {
+        return Vec::new();
+    }
     let topics: Vec<_> = types
         .iter()
         .filter(is_meant)
@@ -235,6 +241,29 @@ fn of_types(item: &QueryItem, types: &[EventType]) -> Vec<QueryItem> {
         item
     };
     topics.chunks(room.max(1)).map(with_topics).collect()
+}
+
+/// Returns whether an item selects events of this type.
+fn names(item: &QueryItem, event_type: &EventType) -> bool {
+    item.topics.is_empty() || item.topics.iter().any(|topic| event_type.has_topic(topic))
+}
+
+/// Returns whether a query selects a past event, by its own type or by the type of an event that it
+/// is read as.
+pub(super) fn selects(query: &Query, stored: &StoredEvent, types: [&EventType; 2]) -> bool {
+    let Query::Items(items) = query else {
+        return true;
+    };
+    let is_selected = |item: &QueryItem| {
+        let is_of_stream = item.streams.is_empty()
+            || stored
+                .stream()
+                .is_some_and(|stream| item.streams.contains(stream));
+        is_of_stream
+            && item.tags.iter().all(|tag| stored.has_tag(tag))
+            && types.iter().any(|it| names(item, it))
+    };
+    items.iter().any(is_selected)
 }
 
 #[cfg(test)]

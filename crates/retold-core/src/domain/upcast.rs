@@ -153,6 +153,19 @@ impl<E> Decoded<E> {
             Self::Several(events) => Decoded::Several(events.into_iter().map(convert).collect()),
         }
     }
+
+    /// Keeps the events for which this holds.
+    #[must_use]
+    pub fn filter(self, mut holds: impl FnMut(&E) -> bool) -> Self {
+        match self {
+            Self::One(event) if !holds(&event) => Self::Nothing,
+            Self::Several(mut events) => {
+                events.retain(holds);
+                Self::Several(events)
+            }
+            other => other,
+        }
+    }
 }
 
 impl<E> From<E> for Decoded<E> {
@@ -350,6 +363,12 @@ mod tests {
         assert_eq!(several.as_slice(), [1, 2, 3]);
         assert_eq!(several.clone().single(), Err(3));
         assert_eq!(several.map(|it| it * 2).into_iter().sum::<i32>(), 12);
+        assert_eq!(
+            Decoded::from([1, 2, 3]).filter(|it| it % 2 == 1).single(),
+            Err(2)
+        );
+        assert_eq!(Decoded::from(4).filter(|it| it % 2 == 1).single(), Err(0));
+        assert_eq!(Decoded::from(4).filter(|it| it % 2 == 0).single(), Ok(4));
         assert_eq!(Decoded::<u8>::from([7]).single(), Ok(7));
         assert_eq!(Decoded::<u8>::from([]).single(), Err(0));
     }

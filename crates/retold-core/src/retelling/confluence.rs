@@ -89,14 +89,14 @@ pub struct ConfluenceCounts {
 /// The events of each key, each as a text of everything that is compared.
 pub type EventsByKey = BTreeMap<String, Vec<String>>;
 
-/// Returns the events of an application's log by the key of its claim: stream, topic, tags, time
-/// and value of each. None if the application does not claim to be confluent.
+/// Returns the events of an application's log by the key of its claim: stream, present topic, tags,
+/// time and value of each. None if the application does not claim to be confluent.
 ///
 /// # Errors
 ///
 /// [`Error::Unavailable`], [`Error::Corrupt`].
 pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Option<EventsByKey>> {
-    let shown = |_: &str, event: &StoredEvent| Some(shown(event, Times::Compared));
+    let shown = |_: &str, event: PresentEvent<'_>| Some(shown(event, Times::Compared));
     by_key(open, application, shown).await
 }
 
@@ -105,12 +105,13 @@ pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Optio
 async fn by_key<T>(
     open: &OpenSystem,
     application: &str,
-    look: impl Fn(&str, &StoredEvent) -> Option<T>,
+    look: impl Fn(&str, PresentEvent<'_>) -> Option<T>,
 ) -> Result<Option<BTreeMap<String, Vec<T>>>> {
     let index = open.system().expect_index_of(application)?;
     let Some(key_of) = open.system().members()[index].confluence_key() else {
         return Ok(None);
     };
+    let registry = open.applications()[index].registry();
     let mut by_key: BTreeMap<String, Vec<T>> = BTreeMap::new();
     let mut read = LogRead::new();
     loop {
@@ -119,8 +120,13 @@ async fn by_key<T>(
             .read_log(read.clone())
             .await?;
         for event in &page.events {
+            let topic = event.topic();
+            let present = PresentEvent {
+                stored: event,
+                topic: registry.present_topic(topic).unwrap_or(topic),
+            };
             if let Some(key) = key_of(event)
-                && let Some(seen) = look(&key, event)
+                && let Some(seen) = look(&key, present)
             {
                 by_key.entry(key).or_default().push(seen);
             }
@@ -132,7 +138,15 @@ async fn by_key<T>(
     }
 }
 
-fn shown(event: &StoredEvent, times: Times) -> String {
+/// An event with the topic that its type has now: a former topic is no difference.
+#[derive(Clone, Copy)]
+struct PresentEvent<'e> {
+    stored: &'e StoredEvent,
+    topic: &'e str,
+}
+
+fn shown(present: PresentEvent<'_>, times: Times) -> String {
+    let event = present.stored;
     let payload = event.payload().unwrap_or_default();
     let payload = canonical_json(payload, Arrays::Ordered)
         .unwrap_or_else(|| String::from_utf8_lossy(payload).into_owned());
@@ -144,13 +158,13 @@ fn shown(event: &StoredEvent, times: Times) -> String {
     format!(
         "{} {} [{}] {time}{payload}",
         event.stream().unwrap_or("-"),
-        event.topic(),
+        present.topic,
         tags.join(", "),
     )
 }
 
 /// Returns the same in a few bytes, so that logs of any length can be compared.
-fn hashed(event: &StoredEvent, times: Times) -> u64 {
+fn hashed(event: PresentEvent<'_>, times: Times) -> u64 {
     let mut hasher = DefaultHasher::new();
     shown(event, times).hash(&mut hasher);
     hasher.finish()
@@ -195,7 +209,7 @@ pub async fn compare_runs(
     let mut report = ConfluenceReport::default();
     for member in recorded.system().members() {
         let name = member.name();
-        let look = |_: &str, event: &StoredEvent| Some(hashed(event, times));
+        let look = |_: &str, event: PresentEvent<'_>| Some(hashed(event, times));
         let one = by_key(recorded, name, look).await?;
         let two = by_key(other, name, look).await?;
         let (Some(one), Some(two)) = (one, two) else {
@@ -224,7 +238,7 @@ async fn difference_of(
     key: &str,
     times: Times,
 ) -> Result<ConfluenceDifference> {
-    let look = |of: &str, event: &StoredEvent| (of == key).then(|| shown(event, times));
+    let look = |of: &str, event: PresentEvent<'_>| (of == key).then(|| shown(event, times));
     let mut sides = [Vec::new(), Vec::new()];
     for (side, open) in sides.iter_mut().zip([recorded, other]) {
         let mut by_key = by_key(open, application, look).await?.unwrap_or_default();

@@ -4,12 +4,15 @@
 //! that still run during a deployment can read everything that it records. Within one revision both
 //! must hold. A new revision needs only the first: an older program stops before it and says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::event_schemas::{EventSchemas, TopicSchemas};
-use super::readable::unreadable;
-use super::shape::{bare, difference};
+use super::event_schemas::{EventSchemas, TopicSchemas, TopicsOfLog, present};
+use super::mismatch::Mismatch;
+use super::outline::{Outline, changes, outline, renamed};
+use super::readable::mismatches;
+use super::shape::bare;
+use crate::domain::ContentSchemas;
 
 /// How the events of a program differ from those that were recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,11 +28,13 @@ pub struct SchemaComparison {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchemaChange {
+    /// The application; empty for a change that concerns none.
+    pub application: String,
     /// The topic; empty for a change that concerns no topic.
     pub topic: String,
     /// What has changed, and what to do.
     pub what: String,
-    /// The reasons, one in each line, then the lines in which the schemas differ.
+    /// The reasons, one in each line, then the changes that the reasons do not say.
     pub details: Vec<String>,
 }
 
@@ -38,230 +43,406 @@ impl SchemaComparison {
     pub fn is_empty(&self) -> bool {
         self.breaking.is_empty() && self.safe.is_empty()
     }
-
-    fn breaking(&mut self, topic: &str, what: String, details: Vec<String>) {
-        let topic = topic.to_owned();
-        self.breaking.push(SchemaChange {
-            topic,
-            what,
-            details,
-        });
-    }
-
-    fn safe(&mut self, topic: &str, what: &str, details: Vec<String>) {
-        let (topic, what) = (topic.to_owned(), what.to_owned());
-        self.safe.push(SchemaChange {
-            topic,
-            what,
-            details,
-        });
-    }
 }
 
 impl EventSchemas {
     /// Compares these recorded schemas with those of a program.
     pub fn compare(&self, program: &Self) -> SchemaComparison {
         let mut found = SchemaComparison::default();
-        for (topic, recorded) in &self.topics {
-            match program.present(topic) {
-                Some((name, shapes)) => {
-                    compare_topic((topic, recorded), (name, shapes), &mut found)
+        let (none, empty) = (TopicsOfLog::new(), TopicsOfLog::new());
+        let applications = self.applications.keys().chain(program.applications.keys());
+        for application in applications.collect::<BTreeSet<_>>() {
+            let recorded = self.applications.get(application);
+            let present = program.applications.get(application);
+            let mut log = ComparedLog {
+                application,
+                recorded: recorded.unwrap_or(&none),
+                program: present.unwrap_or(&empty),
+                found: &mut found,
+            };
+            match (recorded, present) {
+                (Some(topics), None) if !topics.is_empty() => log.breaking(
+                    "",
+                    "the program has no such application any more. If its log is not needed, \
+                     remove it from the file",
+                    Vec::new(),
+                ),
+                _ => log.compare(),
+            }
+        }
+        self.compare_readings(program, &mut found);
+        let names = |it: &Self| -> Vec<_> { it.applications.keys().cloned().collect() };
+        if names(self) != names(program) || self.followers != program.followers {
+            found.safe.push(SchemaChange {
+                application: String::new(),
+                topic: String::new(),
+                what: "the applications or who follows whom have changed".into(),
+                details: Vec::new(),
+            });
+        }
+        found
+    }
+
+    /// Checks that followers with types of their own read what was recorded, and what the
+    /// applications that they follow record.
+    fn compare_readings(&self, program: &Self, found: &mut SchemaComparison) {
+        let none = TopicsOfLog::new();
+        for reading in &program.readings {
+            let recorded = self.applications.get(&reading.application).unwrap_or(&none);
+            let declared = program.applications.get(&reading.application);
+            let declared = declared.unwrap_or(&none);
+            let is_meant = |topic: &str| {
+                present(declared, topic).is_some_and(|(name, _)| *name == *reading.topic)
+            };
+            let recorded = recorded.iter().filter(|(topic, _)| is_meant(topic));
+            let mut details = BTreeSet::new();
+            for topic in recorded
+                .map(|(_, it)| it)
+                .chain(declared.get(&reading.topic))
+            {
+                for revision in topic.shapes.keys() {
+                    match reading.shapes.reader_of(*revision) {
+                        None => {
+                            details.insert(format!("revision {revision} is not known to it"));
+                        }
+                        Some((_, Some(read))) => {
+                            let written = topic.written_in(*revision);
+                            let found = written.flat_map(|it| mismatches(it, &read.read));
+                            details.extend(found.map(|it| it.to_text()));
+                        }
+                        Some((_, None)) => {}
+                    }
                 }
-                None => found.breaking(
+            }
+            if !details.is_empty() {
+                found.breaking.push(SchemaChange {
+                    application: reading.application.clone(),
+                    topic: reading.topic.clone(),
+                    what: format!(
+                        "the follower {:?} reads it as a type of its own, which cannot read all \
+                         events",
+                        reading.follower
+                    ),
+                    details: details.into_iter().collect(),
+                });
+            }
+        }
+    }
+
+    /// Returns what to record after a comparison without breaking changes: the schemas of the
+    /// program, and those of older revisions and retired topics that were recorded before. An
+    /// application or topic that the program does not have stays.
+    #[must_use]
+    pub fn updated(&self, program: &Self) -> Self {
+        let mut applications = program.applications.clone();
+        for (application, recorded) in &self.applications {
+            match applications.get_mut(application) {
+                Some(topics) => keep_recorded(topics, recorded),
+                None => {
+                    applications.insert(application.clone(), recorded.clone());
+                }
+            }
+        }
+        Self {
+            applications,
+            followers: program.followers.clone(),
+            readings: Vec::new(),
+        }
+    }
+}
+
+/// Adds to the topics of a program what was recorded before.
+fn keep_recorded(topics: &mut TopicsOfLog, recorded: &TopicsOfLog) {
+    for (topic, recorded) in recorded {
+        let Some(name) = present(topics, topic).map(|(name, _)| name.to_owned()) else {
+            topics.insert(topic.clone(), recorded.clone());
+            continue;
+        };
+        let kept = topics.entry(name).or_default();
+        if kept.is_retired && kept.shapes.is_empty() {
+            *kept = recorded.clone();
+            kept.is_retired = true;
+            continue;
+        }
+        for (revision, shape) in &recorded.shapes {
+            kept.keep(*revision, shape.as_ref());
+        }
+        for (revision, earlier) in &recorded.earlier {
+            earlier
+                .iter()
+                .for_each(|it| kept.keep_earlier(*revision, it));
+        }
+    }
+}
+
+/// The log of an application, compared.
+struct ComparedLog<'a> {
+    application: &'a str,
+    recorded: &'a TopicsOfLog,
+    program: &'a TopicsOfLog,
+    found: &'a mut SchemaComparison,
+}
+
+impl ComparedLog<'_> {
+    fn change(&self, topic: &str, what: impl Into<String>, details: Vec<String>) -> SchemaChange {
+        SchemaChange {
+            application: self.application.to_owned(),
+            topic: topic.to_owned(),
+            what: what.into(),
+            details,
+        }
+    }
+
+    fn breaking(&mut self, topic: &str, what: impl Into<String>, details: Vec<String>) {
+        let change = self.change(topic, what, details);
+        self.found.breaking.push(change);
+    }
+
+    fn safe(&mut self, topic: &str, what: impl Into<String>, details: Vec<String>) {
+        let change = self.change(topic, what, details);
+        self.found.safe.push(change);
+    }
+
+    fn compare(&mut self) {
+        for (topic, recorded) in self.recorded {
+            match present(self.program, topic) {
+                Some((name, program)) => self.compare_topic((topic, recorded), (name, program)),
+                None => self.breaking(
                     topic,
                     format!(
-                        "no type has this topic any more. If it was renamed, list it: \
-                         `formerly({topic:?})`. If its events are to be skipped, declare \
-                         `.retired({topic:?})`. If they are read as others, declare \
-                         `past(…)`"
+                        "no type of the application has this topic any more. If it was renamed, \
+                         list it: `formerly({topic:?})`. If its events are to be skipped, declare \
+                         `.retired({topic:?})`. If they are read as others, declare `past(…)`"
                     ),
                     Vec::new(),
                 ),
             }
         }
-        for (topic, shapes) in &program.topics {
+        for (topic, shapes) in self.program {
             let shape = |it: &TopicSchemas| it.shapes.get(&shapes.revision).cloned();
             // A file that was edited to say so accepts a type without a schema.
-            let is_accepted = || self.topics.get(topic).and_then(shape) == Some(None);
+            let is_accepted = || self.recorded.get(topic).and_then(shape) == Some(None);
             if !shapes.is_retired && shape(shapes) == Some(None) && !is_accepted() {
                 let what = "its type has no schema, so changes cannot be noticed; derive \
                             `schemars::JsonSchema` for it, with the feature `schema`";
-                found.breaking(topic, what.into(), Vec::new());
+                self.breaking(topic, what, Vec::new());
             }
-            let names = std::iter::once(topic).chain(&shapes.former_topics);
-            if names
-                .into_iter()
-                .all(|name| !self.topics.contains_key(name))
-            {
-                found.safe(topic, "is new", Vec::new());
+            let mut names = std::iter::once(topic).chain(&shapes.former_topics);
+            if names.all(|name| !self.recorded.contains_key(name)) {
+                self.safe(topic, "is new", Vec::new());
             }
         }
-        if (&self.applications, &self.followers) != (&program.applications, &program.followers) {
-            found.safe(
-                "",
-                "the applications or who follows whom have changed",
+    }
+
+    fn compare_topic(
+        &mut self,
+        (topic, recorded): (&str, &TopicSchemas),
+        (name, program): (&str, &TopicSchemas),
+    ) {
+        if program.is_retired && program.shapes.is_empty() {
+            if !recorded.is_retired {
+                self.safe(topic, "is retired", Vec::new());
+            }
+            return;
+        }
+        if name != topic {
+            self.safe(topic, format!("is now {name:?}"), Vec::new());
+        }
+        for former in &recorded.former_topics {
+            if former != name && !program.former_topics.contains(former) {
+                let what = format!(
+                    "events are recorded under its former topic {former:?}, and the program does \
+                     not know it any more: `#[event(formerly({former:?}))]`"
+                );
+                self.breaking(topic, what, Vec::new());
+            }
+        }
+        if program.is_past != recorded.is_past || recorded.is_retired {
+            let what = "is recorded or read as other events than before";
+            self.safe(topic, what, Vec::new());
+        }
+        let mut is_readable = true;
+        for revision in recorded.shapes.keys() {
+            let fits = self.compare_history(topic, *revision, recorded, program);
+            // The same change need not be reported twice.
+            is_readable &= fits || *revision != program.revision;
+        }
+        if program.revision != recorded.revision && recorded.revision > 0 {
+            self.safe(
+                topic,
+                format!("has revision {}", program.revision),
                 Vec::new(),
             );
         }
-        found
+        if is_readable {
+            self.compare_present(topic, recorded, program);
+        }
+        self.compare_ahead(topic, recorded, program);
     }
 
-    /// Returns what to record after a comparison without breaking changes: the schemas of the
-    /// program, and those of older revisions and retired topics that were recorded before. A topic
-    /// that the program does not have stays.
-    #[must_use]
-    pub fn updated(&self, program: &Self) -> Self {
-        let mut topics: BTreeMap<String, TopicSchemas> = BTreeMap::new();
-        for (topic, shapes) in &program.topics {
-            let mut shapes = shapes.clone();
-            let present = shapes.revision;
-            shapes.shapes.retain(|revision, _| *revision <= present);
-            topics.insert(topic.clone(), shapes);
-        }
-        for (topic, recorded) in &self.topics {
-            let Some((name, _)) = program.present(topic) else {
-                topics.insert(topic.clone(), recorded.clone());
-                continue;
-            };
-            let kept = topics.entry(name.to_owned()).or_default();
-            // What was recorded under an older revision cannot change any more.
-            for (revision, shape) in &recorded.shapes {
-                if *revision != kept.revision {
-                    kept.shapes.insert(*revision, shape.clone());
-                }
-            }
-            if kept.is_retired {
-                kept.revision = recorded.revision;
-                kept.shapes.clone_from(&recorded.shapes);
-                kept.former_topics
-                    .extend(recorded.former_topics.iter().cloned());
-            }
-        }
-        Self {
-            topics,
-            applications: program.applications.clone(),
-            followers: program.followers.clone(),
-        }
-    }
-}
-
-fn compare_topic(
-    (topic, recorded): (&str, &TopicSchemas),
-    (name, program): (&str, &TopicSchemas),
-    found: &mut SchemaComparison,
-) {
-    if program.is_retired && program.shapes.is_empty() {
-        if !recorded.is_retired {
-            found.safe(topic, "is retired", Vec::new());
-        }
-        return;
-    }
-    if name != topic {
-        found.safe(topic, &format!("is now {name:?}"), Vec::new());
-    }
-    for former in &recorded.former_topics {
-        if former != name && !program.former_topics.contains(former) {
+    /// Checks that the program reads what was recorded in a revision, and returns whether it does.
+    fn compare_history(
+        &mut self,
+        topic: &str,
+        revision: u32,
+        recorded: &TopicSchemas,
+        program: &TopicSchemas,
+    ) -> bool {
+        let Some((reader, read)) = program.reader_of(revision) else {
             let what = format!(
-                "events are recorded under its former topic {former:?}, and the program does not \
-                 know it any more: `#[event(formerly({former:?}))]`"
+                "events of revision {revision} are recorded, and the program reads only up to {}",
+                program.revision
             );
-            found.breaking(topic, what, Vec::new());
+            self.breaking(topic, what, Vec::new());
+            return false;
+        };
+        let shape = recorded.shapes.get(&revision).and_then(Option::as_ref);
+        let mut written = recorded.written_in(revision).peekable();
+        if written.peek().is_none() {
+            return true;
         }
-    }
-    if program.is_past != recorded.is_past || recorded.is_retired {
-        found.safe(
-            topic,
-            "is recorded or read as other events than before",
-            Vec::new(),
-        );
-    }
-    if program.reader_of(recorded.revision).is_none() && recorded.revision > 0 {
+        let Some(read) = read else {
+            if reader != program.revision {
+                let what = format!("the type of revision {reader} has no schema any more");
+                self.breaking(topic, what, Vec::new());
+            }
+            return reader == program.revision;
+        };
+        let mut reasons = Reasons::default();
+        for written in written {
+            reasons.add(mismatches(written, &read.read));
+        }
+        if let Some(shape) = shape.filter(|_| revision == recorded.revision) {
+            reasons.add_renamed(shape, read);
+        }
+        if reasons.is_empty() {
+            return true;
+        }
         let what = format!(
-            "events of revision {} are recorded, and the program reads only up to {}",
-            recorded.revision, program.revision
+            "recorded events of revision {revision} cannot be read. Raise the revision, and keep \
+             the old shape as a type of its own: `#[event(revision = {}, from({revision} = …))]`",
+            program.revision.max(revision.saturating_add(1))
         );
-        found.breaking(topic, what, Vec::new());
-        return;
+        let details = reasons.into_details(shape, read);
+        self.breaking(topic, what, details);
+        false
     }
-    for revision in recorded.shapes.keys() {
-        compare_history(topic, *revision, recorded, program, found);
-    }
-    if program.revision > recorded.revision {
-        found.safe(
-            topic,
-            &format!("has revision {}", program.revision),
-            Vec::new(),
-        );
-    } else if program.revision == recorded.revision {
-        compare_present(topic, recorded, program, found);
-    }
-}
 
-/// Checks that the program reads what was recorded in a revision.
-fn compare_history(
-    topic: &str,
-    revision: u32,
-    recorded: &TopicSchemas,
-    program: &TopicSchemas,
-    found: &mut SchemaComparison,
-) {
-    let (Some(Some(written)), Some((reader, read))) =
-        (recorded.shapes.get(&revision), program.reader_of(revision))
-    else {
-        return;
-    };
-    let Some(read) = read else {
-        if reader != program.revision {
-            let what = format!("the type of revision {reader} has no schema any more");
-            found.breaking(topic, what, Vec::new());
+    /// Checks that older programs read what the program records in the same revision.
+    fn compare_present(&mut self, topic: &str, recorded: &TopicSchemas, program: &TopicSchemas) {
+        let revision = program.revision;
+        let shape = |it: &TopicSchemas| it.shapes.get(&revision).cloned();
+        let (Some(old), Some(new)) = (shape(recorded), shape(program)) else {
+            return;
+        };
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => (old, new),
+            (None, Some(_)) => return self.safe(topic, "now has a schema", Vec::new()),
+            (_, None) => return,
+        };
+        let mut reasons = Reasons::default();
+        reasons.add(mismatches(&new.written, &old.read));
+        if !reasons.is_empty() {
+            let what = format!(
+                "older programs that know revision {revision} cannot read what this one records. \
+                 Raise the revision: `#[event(revision = {})]`",
+                revision.saturating_add(1)
+            );
+            let details = reasons.into_details(Some(&old), &new);
+            self.breaking(topic, what, details);
+        } else if bare(&old.written) != bare(&new.written) || bare(&old.read) != bare(&new.read) {
+            let lines = changes(&outline(&old), &outline(&new), |_| false);
+            self.safe(topic, "has another shape, which is compatible", lines);
         }
-        return;
-    };
-    let mut reasons = unreadable(&written.written, &read.read);
-    if reasons.is_empty() {
-        return;
     }
-    reasons.extend(difference(&written.written, &read.read));
-    let what = format!(
-        "recorded events of revision {revision} cannot be read. Raise the revision, and keep the \
-         old shape as a type of its own: `#[event(revision = {}, from({revision} = …))]`",
-        program.revision.max(revision + 1)
-    );
-    found.breaking(topic, what, reasons);
-}
 
-/// Checks that older programs read what the program records in the same revision.
-fn compare_present(
-    topic: &str,
-    recorded: &TopicSchemas,
-    program: &TopicSchemas,
-    found: &mut SchemaComparison,
-) {
-    let revision = recorded.revision;
-    let shape = |it: &TopicSchemas| it.shapes.get(&revision).cloned().flatten();
-    match (shape(recorded), shape(program)) {
-        (Some(old), Some(new)) => {
-            let mut reasons = unreadable(&new.written, &old.read);
-            let lines = difference(&old.written, &new.written);
+    /// Checks that older programs that know the present revision ahead read it.
+    fn compare_ahead(&mut self, topic: &str, recorded: &TopicSchemas, program: &TopicSchemas) {
+        let ahead = recorded
+            .ahead
+            .get(&program.revision)
+            .and_then(Option::as_ref);
+        let present = program
+            .shapes
+            .get(&program.revision)
+            .and_then(Option::as_ref);
+        if let (Some(ahead), Some(present)) = (ahead, present) {
+            let mut reasons = Reasons::default();
+            reasons.add(mismatches(&present.written, &ahead.read));
             if !reasons.is_empty() {
-                reasons.extend(lines);
                 let what = format!(
-                    "older programs that know revision {revision} cannot read what this one \
-                     records. Raise the revision: `#[event(revision = {})]`",
-                    revision + 1
+                    "older programs read revision {} as it was declared with `ahead`, and cannot \
+                     read what this one records. Raise the revision: `#[event(revision = {})]`",
+                    program.revision,
+                    program.revision.saturating_add(1)
                 );
-                found.breaking(topic, what, reasons);
-            } else if bare(&old.written) != bare(&new.written) || bare(&old.read) != bare(&new.read)
-            {
-                let lines = match lines.is_empty() {
-                    true => difference(&old.read, &new.read),
-                    false => lines,
-                };
-                found.safe(topic, "has another shape, which is compatible", lines);
+                let details = reasons.into_details(Some(ahead), present);
+                self.breaking(topic, what, details);
             }
         }
-        (None, Some(_)) => found.safe(topic, "now has a schema", Vec::new()),
-        _ => {}
+        let bare_ahead = |it: &TopicSchemas| -> BTreeMap<u32, _> {
+            let shapes = it
+                .ahead
+                .iter()
+                .filter(|(revision, _)| **revision != program.revision);
+            let read = |it: &ContentSchemas| bare(&it.read);
+            shapes
+                .map(|(revision, shape)| (*revision, shape.as_ref().map(read)))
+                .collect()
+        };
+        if bare_ahead(recorded) != bare_ahead(program) {
+            let what = "newer revisions are read ahead in other shapes than before";
+            self.safe(topic, what, Vec::new());
+        }
+    }
+}
+
+/// Why a shape does not fit.
+#[derive(Default)]
+struct Reasons {
+    lines: Vec<String>,
+    /// The places that they name.
+    places: BTreeSet<String>,
+}
+
+impl Reasons {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    fn add(&mut self, mismatches: Vec<Mismatch>) {
+        for mismatch in mismatches {
+            let line = mismatch.to_text();
+            if !self.lines.contains(&line) {
+                self.lines.push(line);
+            }
+            self.places.insert(mismatch.within);
+        }
+    }
+
+    /// Adds fields that probably have another name now: what is recorded would be read without
+    /// them.
+    fn add_renamed(&mut self, old: &ContentSchemas, new: &ContentSchemas) {
+        for (from, to) in renamed(&outline(old), &outline(new)) {
+            let line = format!(
+                "{from} is gone and {to} is new: if it has another name now, what is recorded \
+                 would be lost; if not, remove the one and add the other in two steps, and write \
+                 the file after each"
+            );
+            self.lines.push(line);
+            self.places
+                .extend([from, to].map(|it| it.trim_matches('`').to_owned()));
+        }
+    }
+
+    /// Returns the reasons, then the changes at other places.
+    fn into_details(self, old: Option<&ContentSchemas>, new: &ContentSchemas) -> Vec<String> {
+        let Self { mut lines, places } = self;
+        let old = old.map_or_else(Outline::new, outline);
+        if !old.is_empty() {
+            lines.extend(changes(&old, &outline(new), |place| places.contains(place)));
+        }
+        lines
     }
 }
 
@@ -280,9 +461,10 @@ impl fmt::Display for SchemaComparison {
 
 impl fmt::Display for SchemaChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.topic.as_str() {
-            "" => write!(f, "  {}", self.what)?,
-            topic => write!(f, "  {topic}: {}", self.what)?,
+        match (self.application.as_str(), self.topic.as_str()) {
+            ("", _) => write!(f, "  {}", self.what)?,
+            (application, "") => write!(f, "  {application}: {}", self.what)?,
+            (application, topic) => write!(f, "  {application}, {topic}: {}", self.what)?,
         }
         for line in &self.details {
             write!(f, "\n    {line}")?;

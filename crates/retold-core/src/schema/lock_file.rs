@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event_schemas::{EventSchemas, FollowerOutline, TopicSchemas};
+use super::event_schemas::{EventSchemas, FollowerOutline, TopicSchemas, TopicsOfLog};
 use crate::domain::ContentSchemas;
 use crate::recording::limits::check_name;
 
@@ -39,9 +39,8 @@ impl LockFileError {
 struct LockFile {
     /// The number of the format.
     retold_events: u32,
-    topics: BTreeMap<String, LockedTopic>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    applications: BTreeMap<String, BTreeSet<String>>,
+    /// The topics of each application.
+    applications: BTreeMap<String, BTreeMap<String, LockedTopic>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     followers: Vec<LockedFollower>,
 }
@@ -58,6 +57,10 @@ struct LockedTopic {
     retired: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     shapes: BTreeMap<u32, LockedShape>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    ahead: BTreeMap<u32, LockedShape>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    earlier: BTreeMap<u32, Vec<Value>>,
 }
 
 /// A shape: `schema` if the same is written and read, and nothing if the type has no schema.
@@ -79,6 +82,10 @@ struct LockedFollower {
     name: String,
     follows: BTreeSet<String>,
     topics: BTreeSet<String>,
+}
+
+fn is_schema(it: &Value) -> bool {
+    it.is_object() || it.is_boolean()
 }
 
 fn is_false(it: &bool) -> bool {
@@ -139,19 +146,10 @@ impl EventSchemas {
 
 impl LockFile {
     fn of(schemas: &EventSchemas) -> Self {
-        let topic = |(topic, shapes): (&String, &TopicSchemas)| {
-            let locked = LockedTopic {
-                revision: shapes.revision,
-                formerly: shapes.former_topics.clone(),
-                past: shapes.is_past,
-                retired: shapes.is_retired,
-                shapes: shapes
-                    .shapes
-                    .iter()
-                    .map(|(revision, shape)| (*revision, LockedShape::of(shape.as_ref())))
-                    .collect(),
-            };
-            (topic.clone(), locked)
+        let topic =
+            |(topic, shapes): (&String, &TopicSchemas)| (topic.clone(), LockedTopic::of(shapes));
+        let application = |(name, topics): (&String, &TopicsOfLog)| {
+            (name.clone(), topics.iter().map(topic).collect())
         };
         let follower = |it: &FollowerOutline| LockedFollower {
             application: it.application.clone(),
@@ -161,21 +159,29 @@ impl LockFile {
         };
         Self {
             retold_events: LOCK_FILE_FORMAT,
-            topics: schemas.topics.iter().map(topic).collect(),
-            applications: schemas.applications.clone(),
+            applications: schemas.applications.iter().map(application).collect(),
             followers: schemas.followers.iter().map(follower).collect(),
         }
     }
 
     fn into_schemas(self) -> Result<EventSchemas, LockFileError> {
-        let mut topics = BTreeMap::new();
-        for (topic, locked) in self.topics {
-            let names = std::iter::once(&topic).chain(&locked.formerly);
-            for name in names {
-                check_name("topic", name).map_err(|error| LockFileError::new(error.to_string()))?;
+        let check = |what: &str, name: &str| {
+            check_name(what, name).map_err(|error| LockFileError::new(error.to_string()))
+        };
+        let mut applications = BTreeMap::new();
+        for (application, locked) in self.applications {
+            check("application", &application)?;
+            let mut topics = TopicsOfLog::new();
+            for (topic, locked) in locked {
+                check("topic", &topic)?;
+                locked
+                    .formerly
+                    .iter()
+                    .try_for_each(|name| check("topic", name))?;
+                let shapes = locked.into_shapes(&application, &topic)?;
+                topics.insert(topic, shapes);
             }
-            let shapes = locked.into_shapes(&topic)?;
-            topics.insert(topic, shapes);
+            applications.insert(application, topics);
         }
         let follower = |it: LockedFollower| FollowerOutline {
             application: it.application,
@@ -183,39 +189,82 @@ impl LockFile {
             upstreams: it.follows,
             topics: it.topics,
         };
+        let mut followers: Vec<_> = self.followers.into_iter().map(follower).collect();
+        followers.sort();
         Ok(EventSchemas {
-            topics,
-            applications: self.applications,
-            followers: self.followers.into_iter().map(follower).collect(),
+            applications,
+            followers,
+            readings: Vec::new(),
         })
     }
 }
 
 impl LockedTopic {
-    fn into_shapes(self, topic: &str) -> Result<TopicSchemas, LockFileError> {
-        let wrong = |what: &str| LockFileError::new(format!("the topic {topic:?}: {what}"));
+    fn of(topic: &TopicSchemas) -> Self {
+        let locked = |shapes: &BTreeMap<u32, Option<ContentSchemas>>| {
+            let shapes = shapes.iter();
+            shapes
+                .map(|(revision, shape)| (*revision, LockedShape::of(shape.as_ref())))
+                .collect()
+        };
+        Self {
+            revision: topic.revision,
+            formerly: topic.former_topics.clone(),
+            past: topic.is_past,
+            retired: topic.is_retired,
+            shapes: locked(&topic.shapes),
+            ahead: locked(&topic.ahead),
+            earlier: topic.earlier.clone(),
+        }
+    }
+
+    fn into_shapes(self, application: &str, topic: &str) -> Result<TopicSchemas, LockFileError> {
+        let wrong = |what: &str| {
+            LockFileError::new(format!("the topic {topic:?} of {application:?}: {what}"))
+        };
         if self.revision == 0 && !self.retired {
             return Err(wrong("revisions start at 1"));
         }
-        if self.shapes.contains_key(&0) {
+        if self.shapes.contains_key(&0) || self.earlier.contains_key(&0) {
             return Err(wrong("a shape has revision 0; revisions start at 1"));
         }
         if self.revision > 0 && !self.shapes.contains_key(&self.revision) {
             return Err(wrong("the shape of its present revision is missing"));
         }
-        let mut shapes = BTreeMap::new();
-        for (revision, shape) in self.shapes {
-            let shape = shape
-                .into_schemas()
-                .map_err(|what| wrong(&format!("revision {revision}: {what}")))?;
-            shapes.insert(revision, shape);
+        if self.ahead.keys().any(|revision| *revision <= self.revision) {
+            return Err(wrong(
+                "a shape that is read ahead does not have a newer revision",
+            ));
+        }
+        let shapes = |locked: BTreeMap<u32, LockedShape>| {
+            let shape = |(revision, shape): (u32, LockedShape)| {
+                let shape = shape.into_schemas();
+                let shape = shape.map_err(|what| wrong(&format!("revision {revision}: {what}")))?;
+                Ok((revision, shape))
+            };
+            locked
+                .into_iter()
+                .map(shape)
+                .collect::<Result<BTreeMap<_, _>, LockFileError>>()
+        };
+        for (revision, earlier) in &self.earlier {
+            if !earlier.iter().all(is_schema) || earlier.is_empty() {
+                let what = "what was written earlier is a list of schemas";
+                return Err(wrong(&format!("revision {revision}: {what}")));
+            }
+            if !self.shapes.contains_key(revision) {
+                let what = "it has an earlier shape and no later one";
+                return Err(wrong(&format!("revision {revision}: {what}")));
+            }
         }
         Ok(TopicSchemas {
             revision: self.revision,
             former_topics: self.formerly,
             is_past: self.past,
             is_retired: self.retired,
-            shapes,
+            shapes: shapes(self.shapes)?,
+            ahead: shapes(self.ahead)?,
+            earlier: self.earlier,
         })
     }
 }
@@ -246,7 +295,6 @@ impl LockedShape {
             (None, Some(written), Some(read)) => ContentSchemas { written, read },
             _ => return Err("a shape has either `schema`, or `written` and `read`"),
         };
-        let is_schema = |it: &Value| it.is_object() || it.is_boolean();
         match is_schema(&shape.written) && is_schema(&shape.read) {
             true => Ok(Some(shape)),
             false => Err("a schema is an object, `true` or `false`"),
@@ -260,19 +308,20 @@ mod tests {
 
     const FILE: &str = r##"{
       "retold_events": 1,
-      "topics": {
+      "applications": {"kennel": {
         "DogEvent.Born": {
           "revision": 2,
           "formerly": ["Born"],
           "shapes": {
             "1": {"schema": {"type": "object"}},
             "2": {"written": {"$ref": "#/$defs/A", "$defs": {"A": true}}, "read": true}
-          }
+          },
+          "ahead": {"3": {"schema": true}},
+          "earlier": {"1": [{"type": "null"}]}
         },
         "DogEvent.Gone": {"revision": 0, "retired": true},
         "DogEvent.Moved": {"revision": 1, "past": true, "shapes": {"1": {}}}
-      },
-      "applications": {"kennel": ["DogEvent.Born"]},
+      }, "post": {}},
       "followers": [
         {"application": "post", "name": "cards", "follows": ["kennel"], "topics": ["Born"]}
       ]
@@ -281,11 +330,13 @@ mod tests {
     #[test]
     fn a_file_is_read_and_written() {
         let schemas = EventSchemas::from_lock(FILE.as_bytes()).unwrap();
-        let born = &schemas.topics()["DogEvent.Born"];
-        assert_eq!(born.shapes.len(), 2);
-        assert_eq!(schemas.present("Born").unwrap().0, "DogEvent.Born");
-        assert!(schemas.topics()["DogEvent.Gone"].is_retired);
-        assert_eq!(schemas.topics()["DogEvent.Moved"].shapes[&1], None);
+        let topic = |topic| schemas.topic("kennel", topic).unwrap();
+        let born = topic("DogEvent.Born");
+        assert_eq!((born.shapes.len(), born.ahead.len()), (2, 1));
+        assert_eq!(born.earlier[&1].len(), 1);
+        assert!(topic("DogEvent.Gone").is_retired);
+        assert_eq!(topic("DogEvent.Moved").shapes[&1], None);
+        assert!(schemas.applications()["post"].is_empty());
         let again = EventSchemas::from_lock(schemas.to_lock().as_bytes()).unwrap();
         assert_eq!(again, schemas);
     }
@@ -304,7 +355,7 @@ mod tests {
             (
                 "\"revision\": 2",
                 "\"revision\": 3",
-                "DogEvent.Born\": the shape of its present",
+                "DogEvent.Born\" of \"kennel\": the shape of its present",
             ),
             ("\"revision\": 2", "\"revision\": -1", "line 5"),
             ("\"formerly\"", "\"former\"", "unknown field `former`"),
@@ -326,13 +377,21 @@ mod tests {
             (
                 "\"retired\": true",
                 "\"retired\": false",
-                "DogEvent.Gone\": revisions start at 1",
+                "DogEvent.Gone\" of \"kennel\": revisions start at 1",
             ),
             ("\"1\": {}", "\"0\": {}, \"1\": {}", "revision 0"),
+            ("\"3\": {", "\"2\": {", "does not have a newer revision"),
+            (
+                "[{\"type\": \"null\"}]",
+                "[7]",
+                "revision 1: what was written earlier",
+            ),
+            ("\"earlier\": {\"1\"", "\"earlier\": {\"7\"", "no later one"),
+            ("\"post\": {}", "\"\": {}", "application is empty"),
             ("DogEvent.Gone", "", "topic"),
             (
-                "      \"topics\"",
-                "<<<<<<< ours\n      \"topics\"",
+                "      \"applications\"",
+                "<<<<<<< ours\n      \"applications\"",
                 "line 3: a conflict",
             ),
             ("\n    }", "", "EOF"),

@@ -1,23 +1,24 @@
 //! Whether everything that one schema allows to be written is accepted by another that reads it.
 //!
-//! The check is conservative: what it cannot compare counts as a finding. It knows the keywords
+//! The check is conservative: what it cannot compare counts as a mismatch. It knows the keywords
 //! that `schemars` writes for types of serde.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
+use super::expansion::{Alternatives, Effort, alternatives};
+use super::kinds::{is_same_kind, kind_of, kinds_of, refusal_of, taken_by_another, values_of};
+use super::mismatch::{Mismatch, Place, WHOLE, in_one_place_each, joined};
+use super::restrictions::{accepts_value, length_difference, number_difference, text_difference};
+use super::shape::{bare, is_of_definitions, names, number, only_reference, schemas, text, values};
+
 /// Maximum nesting of schemas that are compared.
 const DEPTH_MAX: usize = 64;
-/// Maximum number of alternatives of one place, and of comparisons of one schema with another.
-const ALTERNATIVES_MAX: usize = 512;
-const STEPS_MAX: usize = 20_000;
-
+/// Maximum number of steps of a comparison; a step is about one keyword that is looked at.
+const STEPS_MAX: usize = 200_000;
 /// Keywords that are compared below. Any other keyword of the reader must be equal in both.
-const COMPARED: [&str; 21] = [
-    "$defs",
-    "definitions",
+const COMPARED: [&str; 20] = [
     "type",
     "const",
     "enum",
@@ -26,6 +27,7 @@ const COMPARED: [&str; 21] = [
     "maximum",
     "minLength",
     "maxLength",
+    "pattern",
     "items",
     "prefixItems",
     "minItems",
@@ -44,24 +46,41 @@ const COMPARED: [&str; 21] = [
 ///
 /// Both are JSON Schemas (draft 2020-12).
 pub fn unreadable(written: &Value, read: &Value) -> Vec<String> {
-    let (written, read) = (super::shape::bare(written), super::shape::bare(read));
+    let mismatches = mismatches(written, read);
+    mismatches.iter().map(Mismatch::to_text).collect()
+}
+
+/// As [`unreadable`].
+pub(super) fn mismatches(written: &Value, read: &Value) -> Vec<Mismatch> {
+    let (written, read) = (bare(written), bare(read));
     let mut check = Check {
         roots: (&written, &read),
-        compared: BTreeSet::new(),
-        steps: 0,
+        assumed: HashMap::new(),
+        refused: HashMap::new(),
+        effort: Effort::new(STEPS_MAX),
     };
-    let mut findings = Vec::new();
-    check.accepts(&written, &read, "", 0, &mut findings);
-    findings.dedup();
-    findings
+    // A recursive type may refer to the whole, which is then a definition like others.
+    let whole = Value::Object(Map::from_iter([("$ref".to_owned(), WHOLE.into())]));
+    let begin = match only_reference(&written).is_some() && only_reference(&read).is_some() {
+        true => (&written, &read),
+        false => (&whole, &whole),
+    };
+    let found = check.accepts(begin.0, begin.1, &Place::default(), 0);
+    in_one_place_each(found)
 }
+
+/// A schema of the writer and one of the reader that refer to others, as texts.
+type ComparedPair = (String, String);
 
 struct Check<'s> {
     /// The schemas in which references are looked up.
     roots: (&'s Value, &'s Value),
-    /// Pairs of references that are being compared or were, so that recursive types end.
-    compared: BTreeSet<(String, String)>,
-    steps: usize,
+    /// Pairs that have no mismatch so far, with their order. What was found while a pair was
+    /// assumed to fit is forgotten if it does not.
+    assumed: HashMap<ComparedPair, usize>,
+    /// Pairs that do not fit, with paths from the definition.
+    refused: HashMap<ComparedPair, Vec<Mismatch>>,
+    effort: Effort,
 }
 
 impl Check<'_> {
@@ -69,94 +88,136 @@ impl Check<'_> {
         &mut self,
         written: &Value,
         read: &Value,
-        path: &str,
+        place: &Place,
         depth: usize,
-        findings: &mut Vec<String>,
-    ) {
-        self.steps += 1;
-        if depth > DEPTH_MAX || self.steps > STEPS_MAX {
-            findings.push(format!("{}: it is too complex to be compared", place(path)));
-            return;
+    ) -> Vec<Mismatch> {
+        if depth > DEPTH_MAX || self.effort.spend(1).is_none() {
+            return vec![place.too_complex()];
         }
-        if let (Some(one), Some(other)) = (reference(written), reference(read))
-            && !self.compared.insert((one.to_owned(), other.to_owned()))
-        {
-            return;
-        }
-        let written = alternatives(written, self.roots.0);
-        let read = alternatives(read, self.roots.1);
-        let (Some(written), Some(read)) = (written, read) else {
-            findings.push(format!("{}: it cannot be compared", place(path)));
-            return;
+        let named = definition_in(written).or(definition_in(read));
+        let inner = named.map_or_else(|| place.clone(), Place::of_definition);
+        let (Some(one), Some(other)) = (combination(written), combination(read)) else {
+            let place = Place {
+                path: place.path.clone(),
+                ..inner
+            };
+            return self.accepts_here(written, read, &place, depth);
         };
-        for written in &written {
-            self.accepts_one(written, &read, path, depth, findings);
+        let pair = (one, other);
+        if self.assumed.contains_key(&pair) {
+            return Vec::new();
         }
+        if !self.refused.contains_key(&pair) {
+            let order = self.assumed.len();
+            self.assumed.insert(pair.clone(), order);
+            let inner = Place {
+                path: String::new(),
+                ..inner
+            };
+            let found = self.accepts_here(written, read, &inner, depth);
+            if found.is_empty() {
+                return found;
+            }
+            let found = in_one_place_each(found);
+            // What was compared since then may rest on it.
+            self.assumed.retain(|_, other| *other < order);
+            self.refused.insert(pair.clone(), found);
+        }
+        let found = self.refused.get(&pair).cloned().unwrap_or_default();
+        let moved = |it: Mismatch| Mismatch {
+            path: joined(&place.path, &it.path),
+            ..it
+        };
+        found.into_iter().map(moved).collect()
     }
 
-    /// Checks that one alternative of the writer is accepted by one of the reader.
-    fn accepts_one(
+    fn accepts_here(
         &mut self,
         written: &Value,
-        read: &[Value],
-        path: &str,
+        read: &Value,
+        place: &Place,
         depth: usize,
-        findings: &mut Vec<String>,
-    ) {
-        let mut best: Option<Vec<String>> = None;
-        for read in read {
-            let mut found = Vec::new();
-            self.compare(written, read, path, depth, &mut found);
-            if found.is_empty() {
-                return;
+    ) -> Vec<Mismatch> {
+        let writes = alternatives(written, self.roots.0, &mut self.effort);
+        let reads = alternatives(read, self.roots.1, &mut self.effort);
+        let (Some(writes), Some(reads)) = (writes, reads) else {
+            return vec![place.mismatch("it cannot be compared")];
+        };
+        let mut found = Vec::new();
+        let mut refused = BTreeSet::new();
+        let mut matches = Vec::new();
+        for written in &writes.list {
+            if let Some(values) = values_of(written) {
+                let is_refused = |it: &&&Value| !reads.list.iter().any(|to| accepts_value(to, it));
+                if self.effort.spend(values.len() * reads.list.len()).is_none() {
+                    return vec![place.too_complex()];
+                }
+                refused.extend(values.iter().filter(is_refused).map(ToString::to_string));
+                continue;
             }
-            let is_meant = is_same_kind(written, read);
+            let is_only = writes.list.len() == 1 && reads.list.len() == 1;
+            match self.accepts_one(written, &reads, is_only, place, depth) {
+                Ok(read) => matches.push((written, read)),
+                Err(mismatches) => found.extend(mismatches),
+            }
+        }
+        if !refused.is_empty() {
+            found.push(place.mismatch(refusal_of(&refused, &reads)));
+        }
+        if reads.is_ordered && found.is_empty() {
+            found.extend(taken_by_another(&matches, &reads, place));
+        }
+        found
+    }
+
+    /// Returns which alternative of the reader accepts one of the writer; `is_only` if there are no
+    /// others.
+    fn accepts_one(
+        &mut self,
+        written: &Map<String, Value>,
+        reads: &Alternatives,
+        is_only: bool,
+        place: &Place,
+        depth: usize,
+    ) -> Result<usize, Vec<Mismatch>> {
+        let mut best: Option<Vec<Mismatch>> = None;
+        for (index, read) in reads.list.iter().enumerate() {
+            if self.effort.spend(written.len() + read.len()).is_none() {
+                return Err(vec![place.too_complex()]);
+            }
+            let is_meant = is_only || is_same_kind(written, read);
+            let mut found = compare_flat(written, read, place);
+            if found.is_empty() || is_meant {
+                found.extend(self.compare_deep(written, read, place, depth));
+            }
+            if found.is_empty() {
+                return Ok(index);
+            }
             if is_meant && best.as_ref().is_none_or(|it| found.len() < it.len()) {
                 best = Some(found);
             }
         }
-        match best {
-            Some(found) => findings.extend(found),
-            None => findings.push(format!(
-                "{}: {} may be recorded, which is not accepted",
-                place(path),
-                shown(written)
-            )),
-        }
+        Err(best.unwrap_or_else(|| {
+            let written = kind_of(written);
+            vec![place.mismatch(format!(
+                "{written} may be recorded, but {} is needed",
+                kinds_of(reads)
+            ))]
+        }))
     }
 
-    /// Compares two schemas without alternatives.
-    fn compare(
+    /// Compares what is in an array or an object.
+    fn compare_deep(
         &mut self,
-        written: &Value,
-        read: &Value,
-        path: &str,
+        writes: &Map<String, Value>,
+        reads: &Map<String, Value>,
+        place: &Place,
         depth: usize,
-        findings: &mut Vec<String>,
-    ) {
-        let fields = (fields(written), fields(read));
-        let ((Some(writes), Some(reads)), true) = (fields, *read != Value::Bool(false)) else {
-            if *written != Value::Bool(false) {
-                findings.push(format!("{}: nothing is accepted", place(path)));
-            }
-            return;
-        };
-        if reads.is_empty() {
-            return;
-        }
-        compare_types(writes, reads, path, findings);
-        compare_values(writes, reads, path, findings);
-        compare_limits(writes, reads, path, findings);
-        for (key, value) in reads {
-            if !COMPARED.contains(&key.as_str()) && writes.get(key) != Some(value) {
-                findings.push(format!("{}: `{key}` cannot be compared", place(path)));
-            }
-        }
-        if has_type(writes, "array") {
-            self.compare_items(writes, reads, path, depth, findings);
-        }
-        if has_type(writes, "object") {
-            self.compare_fields(writes, reads, path, depth, findings);
+    ) -> Vec<Mismatch> {
+        match (text(writes, "type"), text(reads, "type")) {
+            (Some("array"), Some("array")) => self.compare_items(writes, reads, place, depth),
+            (Some("object"), Some("object")) => self.compare_fields(writes, reads, place, depth),
+            _ => Vec::new(),
         }
     }
 
@@ -164,416 +225,207 @@ impl Check<'_> {
         &mut self,
         writes: &Map<String, Value>,
         reads: &Map<String, Value>,
-        path: &str,
+        place: &Place,
         depth: usize,
-        findings: &mut Vec<String>,
-    ) {
-        let item = format!("{path}[]");
+    ) -> Vec<Mismatch> {
+        const ANY: &Value = &Value::Bool(true);
         let tuple = |fields: &Map<String, Value>| {
             let items = fields.get("prefixItems").and_then(Value::as_array);
             items.cloned().unwrap_or_default()
         };
         let (written, read) = (tuple(writes), tuple(reads));
-        let any = Value::Bool(true);
         let rest = (
-            writes.get("items").unwrap_or(&any),
-            reads.get("items").unwrap_or(&any),
+            writes.get("items").unwrap_or(ANY),
+            reads.get("items").unwrap_or(ANY),
         );
-        for index in 0..written.len().max(read.len()) {
+        // An item beyond the length of one of them is a mismatch of lengths.
+        let least = |it| number(it, "maxItems").unwrap_or(f64::INFINITY);
+        let most = least(writes).min(least(reads));
+        let count = written.len().max(read.len());
+        let mut found = Vec::new();
+        for index in (0..count).take_while(|index| (*index as f64) < most) {
             let written = written.get(index).unwrap_or(rest.0);
             let read = read.get(index).unwrap_or(rest.1);
-            self.accepts(written, read, &item, depth + 1, findings);
+            let item = place.field(&format!("[{index}]"));
+            found.extend(self.accepts(written, read, &item, depth + 1));
         }
-        let is_longer = number(writes, "maxItems").is_none_or(|max| max > written.len() as f64);
-        if is_longer {
-            self.accepts(rest.0, rest.1, &item, depth + 1, findings);
+        if most > count as f64 {
+            found.extend(self.accepts(rest.0, rest.1, &place.field("[]"), depth + 1));
         }
+        found
     }
 
     fn compare_fields(
         &mut self,
         writes: &Map<String, Value>,
         reads: &Map<String, Value>,
-        path: &str,
+        place: &Place,
         depth: usize,
-        findings: &mut Vec<String>,
-    ) {
-        let join = |name: &str| match path {
-            "" => name.to_owned(),
-            path => format!("{path}.{name}"),
-        };
-        let always = names(writes, "required");
-        for name in names(reads, "required") {
-            if !always.contains(name) {
-                let place = place(&join(name));
-                findings.push(format!("{place}: the field is needed, but may be missing"));
-            }
-        }
+    ) -> Vec<Mismatch> {
         let (written, read) = (schemas(writes, "properties"), schemas(reads, "properties"));
+        let mut found = Vec::new();
         for (name, written) in &written {
-            match read.get(name) {
-                Some(read) => self.accepts(written, read, &join(name), depth + 1, findings),
-                None => match other_fields(reads) {
-                    Some(read) => self.accepts(written, read, &join(name), depth + 1, findings),
-                    None if **written == Value::Bool(false) => {}
-                    None => findings.push(format!(
-                        "{}: unknown fields are refused",
-                        place(&join(name))
-                    )),
-                },
-            }
-        }
-        let any_key = join("*");
-        let closed = Value::Bool(false);
-        let patterns = schemas(writes, "patternProperties");
-        let mut others: Vec<(&str, &Value)> = patterns.into_iter().collect();
-        // Without the keyword, a derived type writes no other fields.
-        others.extend(writes.get("additionalProperties").map(|it| ("", it)));
-        for (pattern, written) in others {
-            if *written == closed {
+            if **written == Value::Bool(false) {
                 continue;
             }
-            let accepted = schemas(reads, "patternProperties");
-            let read = accepted.get(pattern).copied();
-            let read = read.or_else(|| reads.get("additionalProperties"));
-            self.accepts(
-                written,
-                read.unwrap_or(&Value::Bool(true)),
-                &any_key,
-                depth + 1,
-                findings,
-            );
-        }
-    }
-}
-
-/// Returns the schema of a field that a reader does not name; `None` if it refuses it.
-fn other_fields(reads: &Map<String, Value>) -> Option<&Value> {
-    const ANY: &Value = &Value::Bool(true);
-    let other = reads.get("additionalProperties");
-    let other = other
-        .or_else(|| reads.get("unevaluatedProperties"))
-        .unwrap_or(ANY);
-    (*other != Value::Bool(false)).then_some(other)
-}
-
-fn compare_types(
-    writes: &Map<String, Value>,
-    reads: &Map<String, Value>,
-    path: &str,
-    findings: &mut Vec<String>,
-) {
-    let Some(read) = reads.get("type").and_then(Value::as_str) else {
-        return;
-    };
-    match writes.get("type").and_then(Value::as_str) {
-        Some(written) if written == read || (written, read) == ("integer", "number") => {}
-        Some(written) => findings.push(format!(
-            "{}: {written} may be recorded, but {read} is needed",
-            place(path)
-        )),
-        None if values(writes).is_some_and(|it| it.iter().all(|it| is_of_type(it, read))) => {}
-        None => findings.push(format!(
-            "{}: anything may be recorded, but {read} is needed",
-            place(path)
-        )),
-    }
-}
-
-fn compare_values(
-    writes: &Map<String, Value>,
-    reads: &Map<String, Value>,
-    path: &str,
-    findings: &mut Vec<String>,
-) {
-    let Some(read) = values(reads) else {
-        return;
-    };
-    let Some(written) = values(writes) else {
-        findings.push(format!("{}: only some values are accepted", place(path)));
-        return;
-    };
-    for value in written {
-        if !read.contains(&value) {
-            findings.push(format!(
-                "{}: {value} may be recorded, which is not accepted",
-                place(path)
-            ));
-        }
-    }
-}
-
-fn compare_limits(
-    writes: &Map<String, Value>,
-    reads: &Map<String, Value>,
-    path: &str,
-    findings: &mut Vec<String>,
-) {
-    if values(writes).is_some() {
-        return;
-    }
-    let (written, read) = (range(writes), range(reads));
-    if written.0 < read.0 || written.1 > read.1 {
-        findings.push(format!("{}: not all recorded numbers fit", place(path)));
-    }
-    for (least, most) in [("minLength", "maxLength"), ("minItems", "maxItems")] {
-        let least = |it| number(it, least).unwrap_or(0.0);
-        let most = |it| number(it, most).unwrap_or(f64::INFINITY);
-        if least(writes) < least(reads) || most(writes) > most(reads) {
-            findings.push(format!("{}: not all recorded lengths fit", place(path)));
-        }
-    }
-    let is_number = has_type(reads, "integer") || has_type(reads, "number");
-    match (text(writes, "format"), text(reads, "format")) {
-        (Some("double"), Some("float")) => {
-            findings.push(format!("{}: digits would be lost", place(path)));
-        }
-        (one, Some(other)) if !is_number && one != Some(other) => findings.push(format!(
-            "{}: a text in the form {other:?} is needed",
-            place(path)
-        )),
-        _ => {}
-    }
-    let encoding = text(reads, "contentEncoding");
-    if encoding.is_some() && encoding != text(writes, "contentEncoding") {
-        findings.push(format!("{}: the text is encoded differently", place(path)));
-    }
-}
-
-/// Returns the least and the greatest number, by the limits and the format.
-fn range(fields: &Map<String, Value>) -> (f64, f64) {
-    let bits = |prefix: &str| {
-        text(fields, "format")?
-            .strip_prefix(prefix)?
-            .parse::<i32>()
-            .ok()
-    };
-    let of_format = match (bits("uint"), bits("int")) {
-        (Some(bits), _) => (0.0, 2f64.powi(bits)),
-        (None, Some(bits)) => (-(2f64.powi(bits - 1)), 2f64.powi(bits - 1)),
-        _ => (f64::NEG_INFINITY, f64::INFINITY),
-    };
-    let of_format = match text(fields, "format") {
-        Some("uint") => (0.0, 2f64.powi(64)),
-        Some("int") => (-(2f64.powi(63)), 2f64.powi(63)),
-        _ => of_format,
-    };
-    let least = number(fields, "minimum").map_or(of_format.0, |it| it.max(of_format.0));
-    let most = number(fields, "maximum").map_or(of_format.1, |it| it.min(of_format.1));
-    (least, most)
-}
-
-/// Returns the schemas of which a value must match one; `None` if there are too many or a reference
-/// leads nowhere.
-fn alternatives(schema: &Value, root: &Value) -> Option<Vec<Value>> {
-    let mut found = Vec::new();
-    expand(schema, root, 0, &mut found)?;
-    Some(found)
-}
-
-fn expand(schema: &Value, root: &Value, depth: usize, found: &mut Vec<Value>) -> Option<()> {
-    if depth > DEPTH_MAX || found.len() >= ALTERNATIVES_MAX {
-        return None;
-    }
-    let Value::Object(fields) = schema else {
-        found.push(schema.clone());
-        return Some(());
-    };
-    let without = |key: &str| {
-        let mut rest = fields.clone();
-        rest.remove(key);
-        rest
-    };
-    if let Some(target) = reference(schema) {
-        let target = match target.strip_prefix('#')? {
-            "" => root,
-            pointer => root.pointer(pointer)?,
-        };
-        return expand(&merged(without("$ref"), target)?, root, depth + 1, found);
-    }
-    if let Some(all) = fields.get("allOf") {
-        let mut whole = Value::Object(without("allOf"));
-        for part in all.as_array()? {
-            let Value::Object(fields) = whole else {
-                return None;
-            };
-            whole = merged(fields, part)?;
-        }
-        return expand(&whole, root, depth + 1, found);
-    }
-    for key in ["oneOf", "anyOf"] {
-        if let Some(parts) = fields.get(key) {
-            for part in parts.as_array()? {
-                expand(&merged(without(key), part)?, root, depth + 1, found)?;
+            let place = place.field(name);
+            if let Some(read) = read.get(name) {
+                found.extend(self.accepts(written, read, &place, depth + 1));
+                continue;
             }
-            return Some(());
-        }
-    }
-    if let Some(Value::Array(types)) = fields.get("type") {
-        for one in types {
-            let mut part = fields.clone();
-            part.insert("type".into(), one.clone());
-            found.push(Value::Object(part));
-        }
-        return Some(());
-    }
-    found.push(schema.clone());
-    Some(())
-}
-
-/// Returns a schema that demands what both demand; `None` if that cannot be written as one.
-fn merged(mut base: Map<String, Value>, part: &Value) -> Option<Value> {
-    base.remove("$defs");
-    let part = match part {
-        Value::Object(part) => part,
-        Value::Bool(true) => return Some(Value::Object(base)),
-        _ => return Some(Value::Bool(false)),
-    };
-    for (key, value) in part {
-        if key == "$defs" {
-            continue;
-        }
-        let Some(present) = base.get_mut(key) else {
-            base.insert(key.clone(), value.clone());
-            continue;
-        };
-        match (key.as_str(), present, value) {
-            ("properties" | "patternProperties", Value::Object(present), Value::Object(more)) => {
-                for (name, schema) in more {
-                    present.entry(name).or_insert_with(|| schema.clone());
+            match accepted_keys(reads) {
+                Ok(others) => {
+                    for read in others {
+                        found.extend(self.accepts(written, read, &place, depth + 1));
+                    }
                 }
+                Err(what) => found.push(place.mismatch(what)),
             }
-            ("required", Value::Array(present), Value::Array(more)) => {
-                let new = more.iter().filter(|it| !present.contains(it)).cloned();
-                present.extend(new.collect::<Vec<_>>());
+        }
+        // Without the keyword, a derived type writes no other fields.
+        let mut others = schemas(writes, "patternProperties");
+        others.extend(writes.get("additionalProperties").map(|it| ("", it)));
+        others.retain(|_, written| **written != Value::Bool(false));
+        let any = place.field("*");
+        for (pattern, written_other) in others {
+            for (name, read) in read.iter().filter(|(name, _)| !written.contains_key(*name)) {
+                let place = place.field(name);
+                found.extend(self.accepts(written_other, read, &place, depth + 1));
             }
-            // The parts of a flattened struct each close only themselves.
-            ("additionalProperties", present, _) if *present == Value::Bool(false) => {
-                *present = value.clone();
+            if let Some(read) = schemas(reads, "patternProperties").get(pattern) {
+                found.extend(self.accepts(written_other, read, &any, depth + 1));
+                continue;
             }
-            ("additionalProperties", _, Value::Bool(false)) => {}
-            (_, present, value) if present == value => {}
-            _ => return None,
+            match accepted_keys(reads) {
+                Ok(others) => {
+                    for read in others {
+                        found.extend(self.accepts(written_other, read, &any, depth + 1));
+                    }
+                }
+                Err(what) => found.push(any.mismatch(what)),
+            }
+        }
+        found
+    }
+}
+
+/// Returns a schema that refers to others, or combines some, as a text. Recursive types come back
+/// to such a schema.
+fn combination(schema: &Value) -> Option<String> {
+    let fields = schema.as_object()?;
+    let combines = |key: &&String| matches!(key.as_str(), "$ref" | "anyOf" | "oneOf" | "allOf");
+    fields.keys().find(combines)?;
+    let is_kept = |(key, _): &(&String, &Value)| !is_of_definitions(key);
+    let kept = fields.iter().filter(is_kept);
+    let kept: Map<_, _> = kept
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let text = Value::Object(kept).to_string();
+    text.contains("\"$ref\"").then_some(text)
+}
+
+/// Returns the reference to the only definition that a schema allows, apart from `null`.
+fn definition_in(schema: &Value) -> Option<&str> {
+    let parts = || schema.get("anyOf")?.as_array();
+    let is_null = |it: &&Value| it.get("type").and_then(Value::as_str) == Some("null");
+    only_reference(schema).or_else(|| {
+        let mut parts = parts()?.iter().filter(|it| !is_null(it));
+        let first = parts.next()?;
+        only_reference(first).filter(|_| parts.next().is_none())
+    })
+}
+
+/// Returns the schemas that a field must match that a reader does not name, or why it refuses it.
+fn accepted_keys(reads: &Map<String, Value>) -> Result<Vec<&Value>, String> {
+    let patterns = schemas(reads, "patternProperties");
+    let other = reads.get("additionalProperties");
+    let other = other.or_else(|| reads.get("unevaluatedProperties"));
+    if other == Some(&Value::Bool(false)) {
+        let patterns: Vec<_> = patterns.keys().map(|it| format!("`{it}`")).collect();
+        return Err(match patterns.is_empty() {
+            true => "unknown fields are refused".to_owned(),
+            false => format!(
+                "only keys that match {} are accepted",
+                patterns.join(" or ")
+            ),
+        });
+    }
+    Ok(patterns.into_values().chain(other).collect())
+}
+
+/// Compares everything but the items of arrays and the values of fields.
+fn compare_flat(
+    writes: &Map<String, Value>,
+    reads: &Map<String, Value>,
+    place: &Place,
+) -> Vec<Mismatch> {
+    let mut found = Vec::new();
+    let Some(read) = text(reads, "type") else {
+        // Without a type, only what is equal is known to fit.
+        let mut more = reads
+            .keys()
+            .filter(|key| !is_same_demand(key, writes, reads));
+        let more = more.next().map(|key| format!("`{key}` cannot be compared"));
+        return more.map(|what| place.mismatch(what)).into_iter().collect();
+    };
+    let written = text(writes, "type");
+    if written != Some(read) && (written, read) != (Some("integer"), "number") {
+        let what = format!(
+            "{} may be recorded, but {} is needed",
+            kind_of(writes),
+            kind_of(reads)
+        );
+        return vec![place.mismatch(what)];
+    }
+    if values(reads).is_some() {
+        let what = format!(
+            "any {read} may be recorded, but only {} is accepted",
+            kind_of(reads)
+        );
+        found.push(place.mismatch(what));
+    }
+    let difference = match read {
+        "integer" | "number" => number_difference(writes, reads),
+        "string" => text_difference(writes, reads),
+        "array" => list_difference(writes, reads),
+        _ => None,
+    };
+    found.extend(difference.map(|what| place.mismatch(what)));
+    let always = names(writes, "required");
+    for name in names(reads, "required") {
+        if read == "object" && !always.contains(name) {
+            let what = "the field is needed, but may be missing";
+            found.push(place.field(name).mismatch(what));
         }
     }
-    Some(Value::Object(base))
-}
-
-/// Returns whether two alternatives are probably meant to be the same, so that their differences
-/// are worth reading.
-fn is_same_kind(written: &Value, read: &Value) -> bool {
-    let (Some(written), Some(read)) = (fields(written), fields(read)) else {
-        return false;
-    };
-    let kind = |it: &Map<String, Value>| it.get("type").cloned();
-    if kind(written) != kind(read) {
-        let numbers = |it| has_type(it, "integer") || has_type(it, "number");
-        return numbers(written) && numbers(read);
-    }
-    let tags = |it: &Map<String, Value>| -> BTreeMap<String, Value> {
-        let constant = |(name, schema): (&str, &Value)| {
-            let value = fields(schema)?.get("const")?;
-            Some((name.to_owned(), value.clone()))
-        };
-        let schemas = schemas(it, "properties");
-        schemas.into_iter().filter_map(constant).collect()
-    };
-    let closed = |it: &Map<String, Value>| {
-        let is_closed = it.get("additionalProperties") == Some(&Value::Bool(false));
-        (is_closed && names(it, "required").len() == 1).then(|| it.get("required").cloned())
-    };
-    tags(written) == tags(read) && closed(written) == closed(read)
-}
-
-fn fields(schema: &Value) -> Option<&Map<String, Value>> {
-    static ANY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-    match schema {
-        Value::Object(fields) => Some(fields),
-        Value::Bool(true) => Some(&ANY),
-        _ => None,
-    }
-}
-
-fn reference(schema: &Value) -> Option<&str> {
-    text(schema.as_object()?, "$ref")
-}
-
-fn text<'s>(fields: &'s Map<String, Value>, key: &str) -> Option<&'s str> {
-    fields.get(key)?.as_str()
-}
-
-fn number(fields: &Map<String, Value>, key: &str) -> Option<f64> {
-    fields.get(key)?.as_f64()
-}
-
-fn has_type(fields: &Map<String, Value>, name: &str) -> bool {
-    text(fields, "type") == Some(name)
-}
-
-fn names<'s>(fields: &'s Map<String, Value>, key: &str) -> BTreeSet<&'s str> {
-    let names = fields.get(key).and_then(Value::as_array);
-    names
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect()
-}
-
-fn schemas<'s>(fields: &'s Map<String, Value>, key: &str) -> BTreeMap<&'s str, &'s Value> {
-    let schemas = fields.get(key).and_then(Value::as_object);
-    schemas
-        .into_iter()
-        .flatten()
-        .map(|(name, schema)| (name.as_str(), schema))
-        .collect()
-}
-
-/// Returns the only values that a schema allows, if it lists them.
-fn values(fields: &Map<String, Value>) -> Option<Vec<&Value>> {
-    match (fields.get("const"), fields.get("enum")) {
-        (Some(value), _) => Some(vec![value]),
-        (None, Some(values)) => Some(values.as_array()?.iter().collect()),
-        _ => None,
-    }
-}
-
-fn is_of_type(value: &Value, name: &str) -> bool {
-    match name {
-        "null" => value.is_null(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "string" => value.is_string(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => false,
-    }
-}
-
-fn place(path: &str) -> String {
-    match path {
-        "" => "the content".into(),
-        path => format!("`{path}`"),
-    }
-}
-
-/// Returns a short name of a schema.
-fn shown(schema: &Value) -> String {
-    let Some(fields) = fields(schema) else {
-        return "nothing".into();
-    };
-    if let Some(values) = values(fields) {
-        let values: Vec<_> = values.iter().map(ToString::to_string).collect();
-        return values.join(" or ");
-    }
-    let required: Vec<_> = names(fields, "required").into_iter().collect();
-    match text(fields, "type") {
-        Some("object") if !required.is_empty() => {
-            format!("an object with `{}`", required.join("`, `"))
+    for key in reads.keys() {
+        if !COMPARED.contains(&key.as_str()) && !is_same_demand(key, writes, reads) {
+            found.push(place.mismatch(format!("`{key}` cannot be compared")));
         }
-        Some(name) => name.to_owned(),
-        None => "anything".into(),
     }
+    found
+}
+
+/// Returns whether both demand the same by a keyword. References may lead to something else in the
+/// other schema.
+fn is_same_demand(key: &str, writes: &Map<String, Value>, reads: &Map<String, Value>) -> bool {
+    fn refers(value: &Value) -> bool {
+        match value {
+            Value::Object(fields) => fields.contains_key("$ref") || fields.values().any(refers),
+            Value::Array(items) => items.iter().any(refers),
+            _ => false,
+        }
+    }
+    let demand = writes.get(key);
+    demand == reads.get(key) && !demand.is_some_and(refers)
+}
+
+fn list_difference(writes: &Map<String, Value>, reads: &Map<String, Value>) -> Option<String> {
+    let is_set = |it: &Map<String, Value>| it.get("uniqueItems") == Some(&Value::Bool(true));
+    if is_set(reads) && !is_set(writes) {
+        return Some("an item may be recorded twice, and would be read as one".to_owned());
+    }
+    length_difference(writes, reads, ["minItems", "maxItems"], "items")
 }
 
 #[cfg(test)]
@@ -639,7 +491,11 @@ mod tests {
                 "`a`: null may be recorded, which is not accepted",
             ),
             (one(&u8), one(&u32), ""),
-            (one(&u32), one(&u8), "not all recorded numbers fit"),
+            (
+                one(&u32),
+                one(&u8),
+                "not every number of uint32 fits into uint8",
+            ),
             (
                 one(&u32),
                 one(&json!({"type": "number", "format": "double"})),
@@ -653,17 +509,13 @@ mod tests {
                 "\"y\" may be recorded",
             ),
             (one(&variants(&["x"])), one(&text), ""),
-            (one(&text), one(&variants(&["x"])), "only some values"),
+            (one(&text), one(&variants(&["x"])), "only \"x\" is accepted"),
             (one(&list(&u8)), one(&list(&u32)), ""),
-            (
-                one(&list(&u32)),
-                one(&list(&u8)),
-                "`a[]`: not all recorded numbers",
-            ),
+            (one(&list(&u32)), one(&list(&u8)), "`a[]`: not every number"),
             (one(&pair), one(&list(&text)), ""),
-            (one(&list(&text)), one(&pair), "not all recorded lengths"),
+            (one(&list(&text)), one(&pair), "any number of items"),
             (tagged(&["A"]), tagged(&["A", "B"]), ""),
-            (tagged(&["A", "B"]), tagged(&["A"]), "an object with `B`"),
+            (tagged(&["A", "B"]), tagged(&["A"]), "the variant \"B\""),
             (json!(true), one(&text), "anything may be recorded"),
             (one(&text), json!(true), ""),
             (
@@ -684,7 +536,7 @@ mod tests {
             (
                 json!({"type": "object", "additionalProperties": u32}),
                 json!({"type": "object", "additionalProperties": u8}),
-                "`*`: not all recorded numbers",
+                "`*`: not every number",
             ),
         ];
         for (written, read, expected) in rows {
@@ -724,5 +576,67 @@ mod tests {
         ] {
             assert!(!unreadable(&endless, &json!({"type": "string"})).is_empty());
         }
+    }
+
+    /// A pair of definitions that is being compared is assumed to fit. What was found meanwhile
+    /// does not count if it then does not fit.
+    #[test]
+    fn a_difference_behind_a_recursive_pair_is_found() {
+        let types = |value: &str| {
+            json!({
+                "$defs": {
+                    "A": object(json!({"b": {"$ref": "#/$defs/B"}, "value": {"type": value}}),
+                        json!(["value"])),
+                    "B": object(json!({"a": {"$ref": "#/$defs/A"}}), json!([]))
+                },
+                "type": "object",
+                "properties": {
+                    "first": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "array"}]},
+                    "second": {"$ref": "#/$defs/B"}
+                }
+            })
+        };
+        assert!(unreadable(&types("string"), &types("string")).is_empty());
+        let (one, mut other) = (types("string"), types("integer"));
+        let found = unreadable(&one, &other);
+        let expected = ["`second.a.value`: string", "`first.value`: string"];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}");
+        }
+        assert_eq!(found.len(), 2);
+        // `A` is refused, and another alternative accepts it.
+        other["properties"]["first"] = json!(true);
+        let found = unreadable(&one, &other);
+        assert_eq!(
+            found,
+            ["`second.a.value`: string may be recorded, but integer is needed"]
+        );
+        let any = json!({"anyOf": [{"$ref": "#/$defs/A"}, {"type": "object"}]});
+        other["properties"]["first"] = any;
+        let found = unreadable(&one, &other);
+        assert!(
+            found.iter().any(|it| it.starts_with("`second.a.value`")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn references_are_compared_with_what_stands_beside_them() {
+        let schema = |value: Value| {
+            json!({
+                "$defs": {"A": {"type": "string"}},
+                "properties": {
+                    "a": {"$ref": "#/$defs/A"},
+                    "b": {"$ref": "#/$defs/A", "maxLength": value}
+                },
+                "type": "object"
+            })
+        };
+        assert!(unreadable(&schema(json!(3)), &schema(json!(3))).is_empty());
+        let found = unreadable(&schema(json!(4)), &schema(json!(3)));
+        assert_eq!(
+            found,
+            ["`b`: at most 4 characters may be recorded, but at most 3 are needed"]
+        );
     }
 }

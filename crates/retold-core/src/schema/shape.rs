@@ -1,6 +1,6 @@
-//! Schemas as values of JSON: without what people read in them, and how two of them differ.
+//! Schemas as values of JSON: without what people read in them, and what their references mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -19,9 +19,6 @@ const ANNOTATIONS: [&str; 9] = [
 
 /// Keywords whose values are schemas by name, so that a name is not mistaken for a keyword.
 const NAMED: [&str; 4] = ["$defs", "definitions", "patternProperties", "properties"];
-
-/// Maximum number of lines of a difference.
-const LINES_MAX: usize = 40;
 
 /// Returns a schema without its annotations.
 pub(super) fn bare(schema: &Value) -> Value {
@@ -50,55 +47,97 @@ pub(super) fn bare(schema: &Value) -> Value {
     }
 }
 
-/// Returns the lines in which two schemas differ, each with its path: `-` for the first, `+` for
-/// the second.
-pub(super) fn difference(one: &Value, other: &Value) -> Vec<String> {
-    let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
-    flatten(&bare(one), String::new(), &mut first);
-    flatten(&bare(other), String::new(), &mut second);
-    let mut lines = Vec::new();
-    let paths: std::collections::BTreeSet<_> = first.keys().chain(second.keys()).collect();
-    for path in paths {
-        let sides = (first.get(path), second.get(path));
-        if sides.0 == sides.1 {
-            continue;
-        }
-        lines.extend(sides.0.map(|value| format!("- {path}: {value}")));
-        lines.extend(sides.1.map(|value| format!("+ {path}: {value}")));
-    }
-    let more = lines.len().saturating_sub(LINES_MAX);
-    lines.truncate(LINES_MAX);
-    if more > 0 {
-        lines.push(format!("and {more} more lines"));
-    }
-    lines
+/// Returns what a reference leads to; none if it leads nowhere in the schema.
+pub(super) fn target<'s>(reference: &str, root: &'s Value) -> Option<&'s Value> {
+    root.pointer(&percent_decoded(reference.strip_prefix('#')?)?)
 }
 
-fn flatten(value: &Value, path: String, lines: &mut BTreeMap<String, String>) {
-    let join = |key: &str| match path.as_str() {
-        "" => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            for (key, value) in fields {
-                flatten(value, join(key), lines);
-            }
+/// Returns the name of the definition to which a reference leads, for people.
+pub(super) fn definition_of(reference: &str) -> String {
+    match reference.rsplit_once('/') {
+        Some((_, name)) => {
+            let name = percent_decoded(name).unwrap_or_else(|| name.to_owned());
+            name.replace("~1", "/").replace("~0", "~")
         }
-        // The order of these does not count.
-        Value::Array(items) if path.ends_with("required") => {
-            for item in items {
-                lines.insert(join(&item.to_string()), "yes".into());
-            }
-        }
-        Value::Array(items) if items.iter().any(|it| it.is_object() || it.is_array()) => {
-            for (index, item) in items.iter().enumerate() {
-                flatten(item, join(&index.to_string()), lines);
-            }
-        }
-        other => {
-            lines.insert(path, other.to_string());
-        }
+        None => "the content".to_owned(),
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let code = part.get(..2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Returns the reference of a schema that demands nothing else.
+pub(super) fn only_reference(schema: &Value) -> Option<&str> {
+    let fields = schema.as_object()?;
+    let is_only = fields
+        .keys()
+        .all(|key| key == "$ref" || is_of_definitions(key));
+    text(fields, "$ref").filter(|_| is_only)
+}
+
+/// Returns whether a keyword only keeps schemas to which others refer.
+pub(super) fn is_of_definitions(key: &str) -> bool {
+    matches!(key, "$defs" | "definitions")
+}
+
+pub(super) fn text<'s>(fields: &'s Map<String, Value>, key: &str) -> Option<&'s str> {
+    fields.get(key)?.as_str()
+}
+
+pub(super) fn number(fields: &Map<String, Value>, key: &str) -> Option<f64> {
+    fields.get(key)?.as_f64()
+}
+
+/// Returns the texts that a keyword lists.
+pub(super) fn names<'s>(fields: &'s Map<String, Value>, key: &str) -> BTreeSet<&'s str> {
+    let names = fields.get(key).and_then(Value::as_array);
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// Returns the schemas that a keyword lists by name.
+pub(super) fn schemas<'s>(
+    fields: &'s Map<String, Value>,
+    key: &str,
+) -> BTreeMap<&'s str, &'s Value> {
+    let schemas = fields.get(key).and_then(Value::as_object);
+    schemas
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| (name.as_str(), schema))
+        .collect()
+}
+
+/// Returns the only values that a schema allows, if it lists them.
+pub(super) fn values(fields: &Map<String, Value>) -> Option<Vec<&Value>> {
+    match (fields.get("const"), fields.get("enum")) {
+        (Some(value), _) => Some(vec![value]),
+        (None, Some(values)) => Some(values.as_array()?.iter().collect()),
+        _ => None,
+    }
+}
+
+pub(super) fn is_of_type(value: &Value, name: &str) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
     }
 }
 
@@ -124,18 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_names_the_paths() {
-        let one = json!({"properties": {"a": {"type": "string"}}, "required": ["a"]});
-        let other = json!({"properties": {"a": {"type": "integer"}, "b": true}, "required": []});
+    fn references_are_pointers_in_a_fragment() {
+        let root = json!({"$defs": {"a b/c~": {"type": "null"}, "%": true, "x": 1}});
+        assert_eq!(target("#", &root), Some(&root));
         assert_eq!(
-            difference(&one, &other),
-            [
-                "- properties.a.type: \"string\"",
-                "+ properties.a.type: \"integer\"",
-                "+ properties.b: true",
-                "- required.\"a\": yes",
-            ]
+            target("#/$defs/a%20b~1c~0", &root),
+            Some(&json!({"type": "null"}))
         );
-        assert!(difference(&one, &one).is_empty());
+        assert_eq!(target("#/$defs/%25", &root), Some(&json!(true)));
+        for wrong in [
+            "",
+            "a",
+            "#/$defs/b",
+            "#/$defs/%2",
+            "#/$defs/%zz",
+            "#/$defs/%ff",
+            "#x",
+        ] {
+            assert_eq!(target(wrong, &root), None, "{wrong}");
+        }
+        assert_eq!(definition_of("#/$defs/a%20b~1c~0"), "a b/c~");
+        assert_eq!(definition_of("#"), "the content");
     }
 }

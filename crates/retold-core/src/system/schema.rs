@@ -1,7 +1,5 @@
 //! The schemas of the events of an application or a system.
 
-use std::collections::BTreeSet;
-
 use super::definition::System;
 use crate::application::{Application, ApplicationBuilder};
 use crate::mapping::{EventReader, TopicRegistry};
@@ -25,7 +23,7 @@ impl System {
     ///     .application("orders", |app| app.event::<Ordered>())
     ///     .build()?;
     /// let schema = shop.schema();
-    /// assert_eq!(schema.topics()["Ordered"].revision, 1);
+    /// assert_eq!(schema.topic("orders", "Ordered").unwrap().revision, 1);
     /// println!("{}", schema.to_lock());
     /// # Ok::<(), retold::Error>(())
     /// ```
@@ -39,15 +37,15 @@ impl System {
                 builder.registry(),
                 &mut schemas,
             );
+        }
+        for member in self.members() {
             for follower in member.followers() {
                 let mut outline = FollowerOutline::new(member.name(), follower.name());
                 outline.upstreams = follower.upstreams().map(ToOwned::to_owned).collect();
-                for reader in follower.policies().readers() {
-                    schemas.add_types(reader.types());
-                }
                 let topics = follower.policies().topics().iter();
                 outline.topics = topics.map(ToString::to_string).collect();
-                schemas.add_follower(outline);
+                let readers = follower.policies().readers();
+                schemas.add_follower(outline, readers.flat_map(|reader| reader.types()));
             }
         }
         schemas
@@ -74,13 +72,11 @@ fn describe(
     registry: &TopicRegistry,
     schemas: &mut EventSchemas,
 ) {
-    let mut topics = BTreeSet::new();
+    schemas.add_application(application);
     for reader in readers {
-        schemas.add_types(reader.types());
-        topics.extend(reader.types().iter().map(|it| it.topic.to_owned()));
+        schemas.add_types(application, reader.types());
     }
     for topic in registry.retired_topics() {
-        schemas.add_retired(topic);
+        schemas.add_retired(application, topic);
     }
-    schemas.add_application(application, topics.into_iter());
 }

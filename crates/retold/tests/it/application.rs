@@ -11,6 +11,8 @@ mod read_back;
 mod reading;
 #[cfg(feature = "schema")]
 mod schema;
+#[cfg(feature = "schema")]
+mod schema_changes;
 
 use std::path::Path;
 

@@ -182,7 +182,9 @@ impl SplitInto<Placed> for Cart {
 
 #[test]
 fn no_lock_file_makes_a_reader_panic() {
-    let program = EventSchemas::new().event::<Placed>().event::<Cart>();
+    let program = EventSchemas::new()
+        .event::<Placed>("shop")
+        .event::<Cart>("shop");
     let text = program.to_lock();
     fuzz(|random| {
         let bytes = mutated(&text, random);

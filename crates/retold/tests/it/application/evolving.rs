@@ -316,6 +316,83 @@ fn the_types_of_an_enum_end_with_its_past_events() {
     assert_eq!(registered.readable_revision(), 5);
 }
 
+/// Shapes that only newer programs record, around the present one.
+#[test]
+fn shapes_ahead_are_read_and_no_others() {
+    mod wide {
+        use super::*;
+
+        #[derive(Event, Serialize, Deserialize, Debug, PartialEq)]
+        #[event(revision = 2, from(1 = FedOld), ahead(4 = FedNew, 6 = FedSplit))]
+        pub(super) struct Fed {
+            pub(super) grams: u32,
+        }
+
+        #[derive(Deserialize)]
+        pub(super) struct FedOld(u32);
+
+        #[derive(Deserialize)]
+        pub(super) struct FedNew {
+            kilograms: u32,
+        }
+
+        #[derive(Deserialize)]
+        pub(super) struct FedSplit(Vec<u32>);
+
+        impl Upcast<Fed> for FedOld {
+            fn upcast(self, _: &PastEvent<'_>) -> Result<Fed, BoxError> {
+                Ok(Fed { grams: self.0 })
+            }
+        }
+
+        impl Upcast<Fed> for FedNew {
+            fn upcast(self, _: &PastEvent<'_>) -> Result<Fed, BoxError> {
+                let grams = self.kilograms.checked_mul(1000).ok_or("too heavy")?;
+                Ok(Fed { grams })
+            }
+        }
+
+        impl SplitInto<Fed> for FedSplit {
+            fn split(self, _: &PastEvent<'_>) -> Upcasted<Fed> {
+                let all = self.0.into_iter().map(|grams| Fed { grams });
+                Ok(all.collect::<Vec<_>>().into())
+            }
+        }
+    }
+    use wide::Fed;
+
+    let rows: [(u32, &str, &[u32]); 5] = [
+        (1, "5", &[5]),
+        (2, r#"{"grams":5}"#, &[5]),
+        (4, r#"{"kilograms":5}"#, &[5000]),
+        (6, "[1,2]", &[1, 2]),
+        (6, "[]", &[]),
+    ];
+    for (revision, payload, expected) in rows {
+        let read = read_recorded::<Fed>(&old("Fed", revision, payload)).unwrap();
+        let read: Vec<_> = read.into_iter().map(|it| it.grams).collect();
+        assert_eq!(read, expected);
+    }
+    for revision in [3, 5, 7, u32::MAX] {
+        let error = read_recorded::<Fed>(&old("Fed", revision, "{}")).unwrap_err();
+        let MappingError::NewerRevision { known, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(known, 6);
+    }
+    let heavy = old("Fed", 4, r#"{"kilograms":4294967295}"#);
+    let error = read_recorded::<Fed>(&heavy).unwrap_err();
+    assert!(
+        matches!(error, MappingError::Upcast { revision: 4, .. }),
+        "{error}"
+    );
+    // What it records itself has its own revision.
+    assert_eq!(
+        (Fed::TYPES[0].revision, Fed::TYPES[0].readable_revision()),
+        (2, 6)
+    );
+}
+
 /// A struct and a join: the attributes belong to the joined events, and past events to the join.
 mod joined {
     use super::*;
@@ -450,10 +527,38 @@ async fn readings_return_each_event_that_a_stored_event_is_read_as() {
         .collect();
     assert_eq!(places, [(1, 0), (2, 0), (2, 1), (6, 0), (7, 0)]);
     assert_eq!(all[2].event, moved("a", "b")[1]);
-    for limit in 1..=5 {
-        let some = school.events::<DogEvent>().page_size(1).read().limit(limit);
-        assert_eq!(some.collect().await.unwrap(), all[..limit]);
+    // A limit counts stored events, so that no part of one is lost.
+    for (limit, count) in [(0, 0), (1, 1), (2, 3), (3, 4), (4, 5), (9, 5)] {
+        for page in [1, 2, 500] {
+            let reading = || {
+                school
+                    .events::<DogEvent>()
+                    .page_size(page)
+                    .read()
+                    .limit(limit)
+            };
+            assert_eq!(reading().collect().await.unwrap(), all[..count]);
+            let last_first: Vec<_> = all.iter().rev().cloned().collect();
+            let read = reading().backward().collect().await.unwrap();
+            let count = [0, 1, 2, 4, 5][limit.min(4)];
+            assert_eq!(read, last_first[..count]);
+        }
     }
+    // A reading that continues where another ended has no gap, for any limit.
+    for limit in 1..4 {
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let reading = school.events::<DogEvent>().read().after(after).limit(limit);
+            let read = reading.collect().await.unwrap();
+            let Some(last) = read.last() else { break };
+            after = Some(last.position());
+            seen.extend(read);
+        }
+        assert_eq!(seen, all);
+    }
+    let third = retold::recording::Position::new(3);
+    let before = school.events::<DogEvent>().read().after(third).backward();
+    assert_eq!(before.first().await.unwrap().unwrap().part, 1);
     let split = school
         .log()
         .event::<DogEvent>(all[1].id())
@@ -469,6 +574,116 @@ async fn readings_return_each_event_that_a_stored_event_is_read_as() {
             .unwrap()
             .is_none()
     );
+}
+
+/// Events are still stored under the names that their types had.
+#[tokio::test]
+async fn a_query_for_a_topic_finds_past_events_that_are_read_as_it() {
+    use retold::recording::{Query, QueryItem};
+
+    let (_, school) = school().await;
+    let read = async |query: Query| {
+        let selection = school.events::<DogEvent>().matching(query);
+        let read = selection.read().collect().await.unwrap();
+        read.into_iter()
+            .map(|it| (it.position().get(), it.part))
+            .collect::<Vec<_>>()
+    };
+    let in_stream = |topic: &str| QueryItem::new().stream(STREAM).topic(topic.to_owned());
+    assert_eq!(read(Query::topic("DogEvent.Arrived")).await, [(2, 1)]);
+    assert_eq!(
+        read(Query::item(in_stream("DogEvent.Left"))).await,
+        [(2, 0)]
+    );
+    assert_eq!(
+        read(Query::item(
+            QueryItem::new().stream("x").topic("DogEvent.Left")
+        ))
+        .await,
+        []
+    );
+    for past in ["DogEvent.Moved", "DogEvent.Carried"] {
+        assert_eq!(read(Query::topic(past)).await, [(2, 0), (2, 1)]);
+    }
+    let either = Query::topic("DogEvent.Left").or(Query::topic("DogEvent.Barked"));
+    assert_eq!(read(either).await, [(2, 0), (7, 0)]);
+    assert_eq!(read(Query::stream(STREAM)).await.len(), 5);
+    // A limit counts what is selected.
+    let arrived = school
+        .events::<DogEvent>()
+        .matching(Query::topic("DogEvent.Arrived"));
+    assert_eq!(
+        arrived
+            .read()
+            .backward()
+            .first()
+            .await
+            .unwrap()
+            .unwrap()
+            .part,
+        1
+    );
+    let mut arrived = school
+        .events::<DogEvent>()
+        .matching(Query::topic("DogEvent.Arrived"))
+        .subscribe()
+        .await
+        .unwrap();
+    assert_eq!(arrived.next().await.unwrap().part, 1);
+    assert!(matches!(
+        arrived.next_signal().await.unwrap(),
+        Signal::CaughtUp(_)
+    ));
+}
+
+/// A second type that reads the same past event.
+#[derive(Event, Serialize, Deserialize)]
+#[event(past(Moved))]
+enum CatEvent {
+    Watched { place: String },
+}
+
+impl SplitInto<CatEvent> for Moved {
+    fn split(self, _: &PastEvent<'_>) -> Upcasted<CatEvent> {
+        Ok(CatEvent::Watched { place: self.to }.into())
+    }
+}
+
+impl Apply<CatEvent> for Dog {
+    fn apply(&mut self, event: &CatEvent) {
+        let CatEvent::Watched { place } = event;
+        self.log.push(format!("cat at {place}"));
+    }
+}
+
+impl Apply<Moved> for Dog {
+    fn apply(&mut self, event: &Moved) {
+        self.log.push(format!("{}>{}", event.from, event.to));
+    }
+}
+
+#[tokio::test]
+async fn a_fold_of_several_types_reads_a_past_event_as_each_of_them() {
+    let (_, school) = school().await;
+    let log = async |fold: retold::application::Fold<Dog>| {
+        school.view(fold).await.unwrap().state.log.clone()
+    };
+    let fold = fold_of::<Dog, DogEvent>()
+        .only("DogEvent.Left")
+        .and::<CatEvent>();
+    assert_eq!(log(fold).await, ["-a", "cat at b", "cat at b"]);
+    let fold = fold_of::<Dog, CatEvent>()
+        .and::<DogEvent>()
+        .only("DogEvent.Arrived");
+    assert_eq!(log(fold).await, ["cat at b", "+b", "cat at b"]);
+    let fold = fold_of::<Dog, Moved>().and::<CatEvent>();
+    assert_eq!(log(fold).await, ["a>b", "cat at b", "b>b", "cat at b"]);
+    // The same type twice, each time with some of its topics.
+    let left = || fold_of::<Dog, DogEvent>().only("DogEvent.Left");
+    let fold = left().and::<DogEvent>().only("DogEvent.Arrived");
+    assert_eq!(log(fold).await, ["-a", "+b"]);
+    let fold = left().and::<DogEvent>().only("DogEvent.Left");
+    assert_eq!(log(fold).await, ["-a"]);
 }
 
 #[tokio::test]

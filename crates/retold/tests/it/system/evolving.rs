@@ -203,3 +203,75 @@ async fn a_follower_holds_before_a_revision_that_it_does_not_know() {
     let held = status.upstreams[0].held.clone().unwrap();
     assert!(held.reason.contains("ahead(2 = …)"), "{}", held.reason);
 }
+
+mod renamed {
+    use super::*;
+
+    macro_rules! letter {
+        ($name:ident, $on:ident, $($topic:tt)*) => {
+            #[derive(Event, Serialize, Deserialize, Clone)]
+            #[event($($topic)*, tag = "to:{name}")]
+            pub(super) struct $name {
+                name: String,
+            }
+
+            pub(super) async fn $on(
+                event: &super::Arrived,
+                context: &mut Context,
+            ) -> retold::Result<()> {
+                let name = event.name.clone();
+                context.record($name { name })?;
+                Ok(())
+            }
+        };
+    }
+
+    letter!(Letter, on_arrived, topic = "letter");
+    letter!(Post, on_arrived_now, topic = "post", formerly("letter"));
+
+    pub(super) fn system<L: Event>(follower: Follower, is_declared: bool) -> System {
+        System::new("kennel")
+            .application("door", |app| app.event::<super::Arrived>())
+            .application("post", move |app| {
+                let app = app.follower(follower.clone()).confluent_by_tag("to:");
+                if is_declared { app.event::<L>() } else { app }
+            })
+            .build()
+            .unwrap()
+    }
+}
+
+/// A topic that a type had before is the same topic, in a retelling and when runs are compared.
+#[tokio::test]
+async fn a_former_topic_is_no_difference() {
+    use retold::retelling::{Times, compare_runs};
+
+    let run = async |system: &System| {
+        let (infrastructure, _) = memory();
+        let runner = SingleThread::start(system, &infrastructure).await.unwrap();
+        let door = runner.application("door").unwrap();
+        for name in ["ann", "bob"] {
+            let arrived = || Arrived { name: name.into() };
+            door.decide((), move |()| arrived()).await.unwrap();
+        }
+        assert!(runner.stop().await.is_clean());
+        infrastructure
+    };
+    for is_declared in [true, false] {
+        let before = cards().on(renamed::on_arrived);
+        let before = renamed::system::<renamed::Letter>(before, is_declared);
+        let now = cards().on(renamed::on_arrived_now);
+        let now = renamed::system::<renamed::Post>(now, is_declared);
+        let recorded = run(&before).await;
+        assert_eq!(retells(&now, &recorded).await, 2);
+        if is_declared {
+            let other = run(&now).await;
+            let (recorded, other) = (open(&now, &recorded).await, open(&now, &other).await);
+            let report = compare_runs(&recorded, &other, Times::PassedOver)
+                .await
+                .unwrap();
+            assert_eq!(report.difference, None);
+            assert_eq!(report.compared[0].events, 2);
+        }
+    }
+}
