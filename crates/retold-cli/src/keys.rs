@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use retold::protection::{KEYS_VARIABLE, KeyError, KeyRing, Protection, SubjectKeys};
+use retold::protection::{
+    KEYS_VARIABLE, KeyError, KeyRing, Protection, SubjectKeys, key_file_warning,
+};
 use retold::recording::Store;
 
 use crate::failure::CommandFailure;
+use crate::output::note;
 
 /// The heading of these options in the help.
 const HEADING: &str = "Encrypted logs";
@@ -37,7 +40,12 @@ impl KeyArguments {
     pub(crate) fn load(self) -> Result<(), CommandFailure> {
         let failed = |error: KeyError| CommandFailure::Failed(error.to_string());
         let keys = match &self.key_file {
-            Some(file) => Some(KeyRing::from_file(file).map_err(failed)?),
+            Some(file) => {
+                if let Some(warning) = key_file_warning(file) {
+                    note(&warning);
+                }
+                Some(KeyRing::from_file(file).map_err(failed)?)
+            }
             None => KeyRing::from_environment(KEYS_VARIABLE).map_err(failed)?,
         };
         if let Some(keys) = keys {
@@ -48,12 +56,12 @@ impl KeyArguments {
 }
 
 /// Returns how the logs of a store are protected. Without keys, logs that are only compressed are
-/// read.
+/// read. Events that are not encrypted are read too: a store may also have logs without encryption.
 pub(crate) fn protection(store: &Arc<dyn Store>) -> Protection {
     match KEYS.get() {
         None => Protection::new(),
         Some((keys, _)) => {
-            let protection = Protection::new().keys(keys.clone());
+            let protection = Protection::new().keys(keys.clone()).reading_plain();
             match subject_keys(store) {
                 Some(subjects) => protection.subject_keys(Arc::new(subjects)),
                 None => protection,

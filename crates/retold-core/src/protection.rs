@@ -15,6 +15,7 @@ mod key_ring;
 
 mod key_file;
 mod parts;
+mod plain_events;
 mod subject_stream;
 
 mod subject_keys;
@@ -25,7 +26,7 @@ mod protected_recorder;
 
 pub use self::compression::{Compression, DICTIONARY_SIZE_MAX, train_dictionary};
 pub use self::key::{KEY_ID_SIZE_MAX, KeyError, SecretKey};
-pub use self::key_file::KEYS_VARIABLE;
+pub use self::key_file::{KEYS_VARIABLE, key_file_warning};
 pub use self::key_ring::{KeyRing, KeySource};
 pub use self::protected_recorder::{ProtectedStore, Protection};
 pub use self::subject_keys::{Forgotten, SubjectKeys};

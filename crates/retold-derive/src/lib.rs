@@ -51,7 +51,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// - `tags = path`, repeatable: a function from `&Self` to an iterator of values that convert into
 ///   `Arc<str>`.
 /// - `subject = "customer:{id}"`: the whole content is data of this subject, with fields in braces
-///   as in a tag. On an enum it applies to all variants that have no `subject` of their own.
+///   as in a tag. On an enum it applies to all variants that have no `subject` of their own. It
+///   requires `erased`, which says what the event is read as once the subject is forgotten.
 /// - `join`: the enum joins events, one in each variant, that are themselves `Event`s: `enum
 ///   DogEvent { Registered(Registered), TrickAdded(TrickAdded) }`. Topics, revisions, tags and
 ///   payloads are those of the joined events; each converts to the enum with `into()`, and a
@@ -75,7 +76,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// On a variant also `subject = "…"`. On a field with a name, `subject = "…"`: only this field is
 /// data of the subject. Once the subject is forgotten, the event is read without the field, so it
-/// must be an `Option` or have a default of serde.
+/// must be an `Option` or have a default of serde. No tag may name it, since tags are not encrypted.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

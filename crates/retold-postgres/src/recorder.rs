@@ -86,10 +86,14 @@ impl PostgresRecorder {
         append: Append,
     ) -> Result<Appended, RecordError> {
         let mut attempts = 1;
+        // Of events that other programs recorded.
+        let mut may_lack_keys = inline.needs_keys(&self.reader());
         loop {
             let appended = writer::append(&self.shared, &self.log, append.clone()).await;
             match appended {
                 Err(error) if attempts < INLINE_ATTEMPTS_MAX && is_of_views_behind(&error) => {}
+                // Catching up fetches them.
+                Err(RecordError::Invalid(_)) if may_lack_keys => may_lack_keys = false,
                 answer => return answer,
             }
             attempts += 1;
@@ -103,14 +107,15 @@ impl PostgresRecorder {
     ///
     /// The error of the first one that cannot.
     pub(crate) async fn catch_up_views(&self, inline: &Inline) -> Result<(), RecordError> {
-        let reader = Self {
+        inline.catch_up(&self.reader()).await
+    }
+
+    fn reader(&self) -> Arc<dyn Recorder> {
+        Arc::new(Self {
             shared: self.shared.clone(),
             log: self.log.clone(),
             access: Access::ReadOnly,
-        };
-        inline
-            .catch_up(&(Arc::new(reader) as Arc<dyn Recorder>))
-            .await
+        })
     }
 
     /// Returns the page of a log that does not exist yet: it is empty and has no checkpoint.

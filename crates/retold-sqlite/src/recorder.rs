@@ -13,6 +13,8 @@ use crate::birth::check_birth;
 use crate::error::before_commit;
 use crate::file::log::{Born, Log};
 use crate::file::{head, topics};
+use crate::projection::SqliteView;
+use crate::projection::inline::fetch_keys;
 use crate::reading::readers::Reader;
 use crate::reading::{processed_ranges, snapshots, streams};
 use crate::shared::Shared;
@@ -53,6 +55,40 @@ impl SqliteRecorder {
                 self.log.name
             ))
         })
+    }
+
+    fn reader(&self) -> Arc<dyn Recorder> {
+        Arc::new(Self::read_only(self.shared.clone(), self.log.clone()))
+    }
+
+    /// Returns the inline projections that need keys to open events.
+    fn views_with_keys(&self, writer: &Writer) -> Vec<Arc<SqliteView>> {
+        if writer.inline().are_none_of(&self.log.name) {
+            return Vec::new();
+        }
+        let reader = self.reader();
+        let mut views = writer.inline().of(&self.log.name);
+        views.retain(|view| view.opening(&reader).is_some());
+        views
+    }
+
+    /// Appends. If that is refused, perhaps because a projection lacks the keys of events that
+    /// other programs recorded, fetches them and tries again.
+    async fn append_with_keys(
+        &self,
+        writer: &Arc<Writer>,
+        views: &[Arc<SqliteView>],
+        append: Append,
+    ) -> Result<Appended, RecordError> {
+        let appended = writer.append(self.log.clone(), append.clone()).await;
+        if !matches!(appended, Err(RecordError::Invalid(_))) {
+            return appended;
+        }
+        let reader = self.reader();
+        for view in views {
+            fetch_keys(view, (writer, &reader), usize::MAX).await?;
+        }
+        writer.append(self.log.clone(), append).await
     }
 
     /// Reads one state of the log, if it exists; otherwise finds nothing.
@@ -142,7 +178,10 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let writer = self.writer()?;
             append.check(&self.limits())?;
-            writer.append(self.log.clone(), append).await
+            match self.views_with_keys(writer) {
+                views if views.is_empty() => writer.append(self.log.clone(), append).await,
+                views => self.append_with_keys(writer, &views, append).await,
+            }
         })
     }
 

@@ -23,7 +23,9 @@ use crate::file::wal::Wal;
 use crate::file::{schema, wal};
 use crate::options::SqliteOptions;
 use crate::projection::guard_commits;
-use crate::projection::inline::{CatchUp, SqliteInlineProjections, catch_up_by_page};
+use crate::projection::inline::{
+    CATCH_UP_PAGE_EVENTS, CatchUp, SqliteInlineProjections, catch_up_by_page, fetch_keys,
+};
 use crate::reading::readers::{Reader, Readers};
 use crate::reading::verify;
 use crate::recorder::SqliteRecorder;
@@ -234,8 +236,12 @@ impl SqliteStore {
             });
             log.learn_birth(born.await?);
         }
+        let shared = self.shared.clone();
+        let reader = SqliteRecorder::read_only(shared, log.clone());
+        let reader: Arc<dyn Recorder> = Arc::new(reader);
         for projection in writer.inline().of(name) {
             loop {
+                fetch_keys(&projection, (writer, &reader), CATCH_UP_PAGE_EVENTS).await?;
                 let (projection, log) = (projection.clone(), log.clone());
                 let work = move |transaction: &mut Transaction<'_>| {
                     catch_up_by_page(transaction, &projection, &log)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use retold::protection::KEYS_VARIABLE;
 use retold::recording::{Encoding, Replacement, StoredEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -132,7 +133,10 @@ fn edit(text: &str) -> Result<String, CommandFailure> {
     file.flush()?;
     let mut words = editor.split_whitespace();
     let program = words.next().unwrap_or_default();
-    let status = Command::new(program).args(words).arg(file.path()).status();
+    let mut command = Command::new(program);
+    // The editor, and what is started from it, needs no keys.
+    command.env_remove(KEYS_VARIABLE);
+    let status = command.args(words).arg(file.path()).status();
     match status {
         Ok(status) if status.success() => read(file.path()),
         Ok(status) => Err(CommandFailure::Failed(format!(

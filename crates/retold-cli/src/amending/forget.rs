@@ -52,7 +52,10 @@ pub(crate) async fn run(
     }
     let looking = opening::raw(&arguments.url).await?;
     let subjects = subject_keys(&looking)?;
+    // Reports first that the log of keys is absent.
+    opening::log(&*looking, &arguments.url, subjects.log_name()).await?;
     let state = subjects.state(&arguments.subject).await?;
+    check(&arguments, state, subjects.log_name())?;
     let logs = logs(&arguments, &looking, subjects.log_name()).await?;
     let what = what(&arguments, state, &logs);
     let mut report = ForgettingReport {
@@ -72,7 +75,7 @@ pub(crate) async fn run(
     let store = opening::writable_raw(&arguments.url).await?;
     let subjects = subject_keys(&store)?;
     if arguments.readmit {
-        subjects.readmit(&arguments.subject).await?;
+        report.was_forgotten = subjects.readmit(&arguments.subject).await?;
         output.report(&report)?;
         return Ok(CommandVerdict::Fine);
     }
@@ -102,13 +105,32 @@ fn subject_keys(store: &Arc<dyn Store>) -> Result<SubjectKeys, CommandFailure> {
         .ok_or_else(|| CommandFailure::Usage("the keys of the log are missing".into()))
 }
 
-/// Returns the logs in which it is recorded, and checks that there is a log of keys.
+/// Checks that there is something to do.
+fn check(
+    arguments: &ForgetArguments,
+    state: SubjectState,
+    key_log: &str,
+) -> Result<(), CommandFailure> {
+    let subject = &arguments.subject;
+    match (state, arguments.readmit) {
+        (SubjectState::New, _) => Err(CommandFailure::Failed(format!(
+            "there is no subject {subject:?} in the log of keys {key_log:?}: no event has its data. \
+             Check the name; `retold streams {} {key_log}` lists the subjects",
+            opening::shown(&arguments.url)
+        ))),
+        (SubjectState::Known | SubjectState::Readmitted, true) => Err(CommandFailure::Failed(
+            format!("{subject} is not forgotten; nothing was done"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the logs in which it is recorded.
 async fn logs(
     arguments: &ForgetArguments,
     store: &Arc<dyn Store>,
     key_log: &str,
 ) -> Result<Vec<String>, CommandFailure> {
-    opening::log(&**store, &arguments.url, key_log).await?;
     for log in &arguments.log {
         opening::log(&**store, &arguments.url, log).await?;
     }
@@ -165,6 +187,15 @@ impl Report for ForgettingReport {
             false => "",
         };
         let mut lines = vec![format!("{subject} {done}{before}.")];
+        if !self.readmitted {
+            let record = if self.dry_run {
+                "would record"
+            } else {
+                "record"
+            };
+            let logs = opening::listed(self.logs.iter().map(String::as_str));
+            lines.push(format!("Logs that {record} it: {logs}."));
+        }
         match self.purged {
             Some(true) => lines.push(
                 "The keys are no longer in the files of the store. Backups, replicas and copies \

@@ -19,6 +19,7 @@ mod events;
 mod follow;
 mod follower;
 mod follower_list;
+mod forgetting;
 mod forging;
 mod help;
 mod logs_and_streams;

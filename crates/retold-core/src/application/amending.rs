@@ -177,10 +177,14 @@ impl Amender {
 
     /// Replaces the content of one event.
     ///
+    /// The new content is data of the subjects that the replacement names; without any, of those
+    /// whose data the event was.
+    ///
     /// # Errors
     ///
     /// As for [`erase_event`](Self::erase_event); [`Error::Invalid`] also if the event is erased,
-    /// or the replacement exceeds a limit.
+    /// the replacement exceeds a limit, one of its subjects was forgotten, or it is not known which
+    /// of its fields are data of a subject.
     pub async fn replace_event(&self, event: EventId, by: Replacement) -> Result<Amended> {
         let stored = self.stored(event).await?;
         let record = AmendmentRecord::Amended {
@@ -196,8 +200,8 @@ impl Amender {
         self.amend_event(&stored, amendment, record).await
     }
 
-    /// Replaces one event by an event of the program: with its topic, revision, tags and content,
-    /// as the application records it.
+    /// Replaces one event by an event of the program: with its topic, revision, tags, content and
+    /// subjects, as the application records it.
     ///
     /// # Errors
     ///
@@ -216,6 +220,7 @@ impl Amender {
         replacement.revision = new.revision;
         replacement.tags = new.tags;
         replacement.encoding = new.encoding;
+        replacement.subjects = Some(new.subjects);
         self.replace_event(event, replacement).await
     }
 

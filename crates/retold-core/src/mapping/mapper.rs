@@ -2,8 +2,7 @@
 //!
 //! Writing: encode, and read back. Reading: decode, convert to the present shape
 //! (`upcasting.rs`). Compression and encryption happen below, in a layer (`protection`) around the
-//! recorder, so that everything
-//! above the recorder sees payloads as a codec wrote them.
+//! recorder, so that everything above the recorder sees payloads as a codec wrote them.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::domain::{Decoded, Event, EventType, SubjectPart, Tags, Timestamp};
 #[cfg(feature = "protection")]
 use crate::protection::Protection;
 use crate::recording::limits::RESERVED_PREFIX;
-use crate::recording::{AppendPlace, EventId, NewEvent, Origin, Position, StoredEvent};
+use crate::recording::{AppendPlace, EventId, NewEvent, Origin, Position, Recorder, StoredEvent};
 
 /// Converts events for the recorder, and back. It has no state except its settings. A clone is
 /// cheap.
@@ -80,6 +79,17 @@ impl Mapper {
     pub fn protection(mut self, protection: Protection) -> Self {
         self.protection = Some(protection);
         self
+    }
+
+    /// Returns the recorder with its events opened; none if this mapper opens nothing. Reading
+    /// fetches the keys that are not in memory.
+    pub(crate) fn opening(&self, recorder: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {
+        #[cfg(feature = "protection")]
+        if let Some(protection) = &self.protection {
+            return Some(protection.recorder(Arc::clone(recorder)));
+        }
+        let _ = recorder;
+        None
     }
 
     /// Returns the event with its content as a codec wrote it, as far as its keys are in memory.

@@ -14,7 +14,7 @@ use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use crate::application::Logged;
 use crate::domain::Event;
 use crate::mapping::Mapper;
-use crate::recording::StoredEvent;
+use crate::recording::{Recorder, StoredEvent};
 
 /// A projection: which events of one upstream log it selects, and how each changes a view. `K` is
 /// the kind of the view, for example [`MemoryView`](super::memory_view::MemoryView); a view store
@@ -114,8 +114,11 @@ impl<K: ViewKind> Projection<K> {
     }
 
     /// Decodes events with this mapper; by default with one that reads the output of the built-in
-    /// codecs. Give a projection that takes part in the appends of a protected log the mapper of
-    /// the application.
+    /// codecs.
+    ///
+    /// A projection that takes part in the appends of a protected log reads below the application,
+    /// so it needs a mapper with the same [protection](Mapper::protection). Other projections read
+    /// what the application has opened.
     pub fn mapper(mut self, mapper: Mapper) -> Self {
         self.reading.mapper = mapper;
         self
@@ -124,6 +127,16 @@ impl<K: ViewKind> Projection<K> {
     /// Returns the description of the projection without its handlers.
     pub fn outline(&self) -> &ProjectionOutline {
         &self.outline
+    }
+
+    /// For stores whose appends projections take part in: returns a reader of the log that opens its
+    /// events as the projection's mapper does, and fetches the keys for it; none if the mapper opens
+    /// nothing.
+    ///
+    /// A handler finds only keys that are in memory. Those of an append are, because the program has
+    /// just encrypted its events; those of events that other programs recorded may be missing.
+    pub fn opening(&self, log: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {
+        self.reading.mapper.opening(log)
     }
 
     /// For view stores: returns the tracker of the event that its handlers are processing.

@@ -1,5 +1,7 @@
 //! Key rings as text: in a file, and in an environment variable.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -11,7 +13,33 @@ use super::key_ring::KeyRing;
 pub const KEYS_VARIABLE: &str = "RETOLD_KEYS";
 
 /// Maximum size of a key file, in bytes: about 10,000 keys.
-const FILE_SIZE_MAX: u64 = 1024 * 1024;
+const FILE_SIZE_MAX: usize = 1024 * 1024;
+
+/// Returns a warning if others than the owner of a key file can read it, with what to do; none if
+/// not, or on a system whose files have no such permissions.
+pub fn key_file_warning(path: &Path) -> Option<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+
+        let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+        let who = match (mode & 0o040 != 0, mode & 0o004 != 0) {
+            (_, true) => "every user",
+            (true, false) => "its group",
+            (false, false) => return None,
+        };
+        let path = path.display();
+        Some(format!(
+            "{who} can read the key file {path} (mode {mode:o}); let only its owner read it: \
+             chmod 600 {path}"
+        ))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
 
 impl KeyRing {
     /// Parses keys: each line, or part of a line that ends with `;`, is the id of a key and its 64
@@ -63,21 +91,33 @@ impl KeyRing {
     }
 
     /// Reads keys from a file, as [`parse`](Self::parse) does. Let only the program's user read the
-    /// file.
+    /// file: if others can, a warning is logged (see [`key_file_warning`]).
     ///
     /// # Errors
     ///
     /// [`KeyError`] with the path and the reason.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
-        let at = |reason: String| KeyError::new(format!("{}: {reason}", path.display()));
-        let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?;
-        if size.len() > FILE_SIZE_MAX {
-            return Err(at(format!("a key file has at most {FILE_SIZE_MAX} bytes")));
+        if let Some(warning) = key_file_warning(path) {
+            tracing::warn!("{warning}");
         }
-        let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
-        let text = Zeroizing::new(text);
-        Self::parse(&text).map_err(|error| at(error.to_string()))
+        let ring = Self::from_open_file(path);
+        ring.map_err(|error| KeyError::new(format!("{}: {error}", path.display())))
+    }
+
+    fn from_open_file(path: &Path) -> Result<Self, KeyError> {
+        let failed = |error: std::io::Error| KeyError::new(error.to_string());
+        let file = File::open(path).map_err(failed)?;
+        // With room for everything, so that no part of a key is left in a buffer that was too small.
+        let mut content = Zeroizing::new(Vec::with_capacity(FILE_SIZE_MAX + 1));
+        let mut file = file.take(FILE_SIZE_MAX as u64 + 1);
+        file.read_to_end(&mut content).map_err(failed)?;
+        if content.len() > FILE_SIZE_MAX {
+            let reason = format!("a key file has at most {FILE_SIZE_MAX} bytes");
+            return Err(KeyError::new(reason));
+        }
+        let text = std::str::from_utf8(&content);
+        Self::parse(text.map_err(|_| KeyError::new("it is not a text"))?)
     }
 
     /// Reads keys from an environment variable, as [`parse`](Self::parse) does; none if it is not

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::key::{KeyError, SecretKey};
+use super::key::{KeyError, SecretKey, is_key_id};
 use crate::recording::BoxFuture;
 
 /// Fetches keys from elsewhere, for example from a key management service.
@@ -12,6 +12,9 @@ use crate::recording::BoxFuture;
 /// A key is fetched when it is first needed, and kept in memory.
 pub trait KeySource: Send + Sync {
     /// Returns the key of this id; none if there is no such key.
+    ///
+    /// The id comes from the store. It has the form that [`SecretKey::new`] requires, and may be
+    /// the id of a key that never existed.
     ///
     /// # Errors
     ///
@@ -94,6 +97,10 @@ impl KeyRing {
         let Some(source) = &self.source else {
             return Ok(None);
         };
+        // The id comes from the store. A source may put it into a path or a request.
+        if !is_key_id(id) {
+            return Ok(None);
+        }
         let Some(key) = source.key(id).await? else {
             return Ok(None);
         };

@@ -1,6 +1,6 @@
 //! The layer that protects a store: seals what is recorded, and opens what is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::compression::Compression;
 use super::key_ring::KeyRing;
+use super::plain_events::PlainEvents;
 use super::sealing::{
     Joined, SEALING_OVERHEAD_MAX, SealedPlace, Sealing, Unwrapped, UnwrappedContent, metadata_key,
     snapshot_key_id,
@@ -18,7 +19,7 @@ use crate::domain::Timestamp;
 use crate::recording::limits::{Limits, PAGE_SIZE_MAX};
 use crate::recording::{
     Append, Appended, BoxFuture, Corrupt, Direction, EventId, LogId, LogRead, Page, PageEnd,
-    RecordError, Recorder, RecorderLayer, SealFault, Store, StoreLayer, StoredEvent,
+    Position, RecordError, Recorder, RecorderLayer, SealFault, Store, StoreLayer, StoredEvent,
     StoredSnapshot, StreamRead, Version,
 };
 
@@ -27,9 +28,11 @@ mod appending;
 /// How a program protects what its stores keep: compression, encryption, and keys of subjects.
 ///
 /// Give it to an application with `ApplicationBuilder::protection`, to all applications of a system
-/// with `Infrastructure::protection`, or to a [store](Self::store). A log may have events that were
-/// recorded without protection, or with another: what is stored says how it is read. Stream names,
-/// tags, topics, times and ids are never encrypted.
+/// with `Infrastructure::protection`, or to a [store](Self::store). What is stored says how it is
+/// read, so a log may have events of several keys and of several compressions. With
+/// [keys](Self::keys), events of the program that are not encrypted are refused, unless
+/// [`reading_plain_until`](Self::reading_plain_until) or [`reading_plain`](Self::reading_plain)
+/// admits them. Stream names, tags, topics, times and ids are never encrypted.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -68,6 +71,7 @@ mod appending;
 pub struct Protection {
     sealing: Arc<Sealing>,
     subjects: Option<Arc<SubjectKeys>>,
+    plain: PlainEvents,
 }
 
 impl Protection {
@@ -84,9 +88,29 @@ impl Protection {
     }
 
     /// Encrypts payloads, metadata and snapshots.
+    ///
+    /// From then on, an event that is not encrypted cannot be decoded, because a program without
+    /// the keys may have recorded it. The events of the library are plain, except the planned
+    /// events of timers.
     #[must_use]
     pub fn keys(mut self, keys: KeyRing) -> Self {
         Arc::make_mut(&mut self.sealing).keys = Some(keys);
+        self
+    }
+
+    /// Also reads the events of a log that are not encrypted up to this position: the end of the log
+    /// when its encryption began.
+    #[must_use]
+    pub fn reading_plain_until(mut self, log: impl Into<Arc<str>>, position: Position) -> Self {
+        self.plain.read_until(log.into(), position);
+        self
+    }
+
+    /// Also reads all events that are not encrypted, in every log: while other programs still
+    /// record without keys, and for tools. Anyone who can write to the store can then add events.
+    #[must_use]
+    pub fn reading_plain(mut self) -> Self {
+        self.plain.read_all();
         self
     }
 
@@ -130,7 +154,7 @@ impl Protection {
     }
 
     /// Opens an event with keys that are in memory. For code that reads below the recorder, such as
-    /// projections that take part in appends.
+    /// projections that take part in appends. An event that is not encrypted is returned as it is.
     ///
     /// # Errors
     ///
@@ -195,6 +219,12 @@ impl Protection {
     }
 }
 
+/// Returns whether payload and metadata of an event are encrypted, as far as it has any.
+fn is_encrypted(stored: &StoredEvent) -> bool {
+    let has_plain_metadata = !stored.metadata_bytes().is_empty() && !stored.has_sealed_metadata();
+    stored.encoding_text().contains('@') && !has_plain_metadata
+}
+
 /// Returns whether anything of an event is compressed or encrypted. An erased payload is not.
 fn is_sealed(stored: &StoredEvent) -> bool {
     let is_plain = |text: &str| text.bytes().all(|byte| !matches!(byte, b'@' | b'+' | b'.'));
@@ -205,6 +235,23 @@ fn is_sealed(stored: &StoredEvent) -> bool {
 struct ProtectedRecorder {
     inner: Arc<dyn Recorder>,
     protection: Protection,
+}
+
+/// What is done once for all events of one read.
+#[derive(Default)]
+struct OneRead {
+    /// Whether it is known which subjects others forgot: a key that another process destroyed is
+    /// not used anymore.
+    is_refreshed: bool,
+    /// The keys of the program that the key ring was asked for.
+    asked: BTreeSet<String>,
+}
+
+/// Fetches a key of the program that is not in memory.
+async fn fetched(keys: &KeyRing, id: &str) -> Result<(), RecordError> {
+    let key = keys.key(id).await;
+    key.map_err(|error| RecordError::unavailable(format!("fetching the key {id:?}"), error))?;
+    Ok(())
 }
 
 impl ProtectedRecorder {
@@ -223,55 +270,80 @@ impl ProtectedRecorder {
     }
 
     /// Fetches the keys of the program that an event needs and that are not in memory.
-    async fn fetch_keys(&self, stored: &StoredEvent) -> Result<(), RecordError> {
+    async fn fetch_keys(
+        &self,
+        stored: &StoredEvent,
+        reading: &mut OneRead,
+    ) -> Result<(), RecordError> {
         let Some(keys) = &self.protection.sealing.keys else {
             return Ok(());
         };
         let of_payload = stored.encoding_text().split_once('@').map(|(_, id)| id);
         let of_metadata = metadata_key(stored.metadata_bytes()).map(|(id, _)| id);
         for id in of_payload.into_iter().chain(of_metadata) {
-            let key = keys.key(id).await;
-            key.map_err(|error| {
-                RecordError::unavailable(format!("fetching the key {id:?}"), error)
-            })?;
+            if reading.asked.contains(id) {
+                continue;
+            }
+            fetched(keys, id).await?;
+            reading.asked.insert(id.to_owned());
         }
         Ok(())
     }
 
-    /// Opens events in their order.
-    async fn open_all(&self, events: &mut [StoredEvent]) -> Result<(), RecordError> {
-        let size_max = self.inner.limits().payload_size;
-        let mut is_refreshed = false;
-        for stored in events.iter_mut().filter(|it| is_sealed(it)) {
-            self.fetch_keys(stored).await?;
-            let unwrapped = self.protection.unwrap(stored, size_max);
-            let mut found = HashMap::new();
-            if let (Some(Ok(unwrapped)), Some(subjects)) = (&unwrapped, &self.protection.subjects)
-                && let UnwrappedContent::Parts(_, parts) = &unwrapped.content
-            {
-                // Once for all: a key that another process destroyed is not used anymore.
-                if !is_refreshed {
-                    subjects.refresh().await?;
-                    is_refreshed = true;
-                }
-                found = self
-                    .found(subjects, parts.iter().flat_map(|part| &part.keys))
-                    .await?;
-            }
-            *stored = self
-                .protection
-                .rebuilt(stored, unwrapped, size_max, |id| found.get(id).cloned())?;
+    /// Opens the next event of a read.
+    async fn open(
+        &self,
+        stored: &mut StoredEvent,
+        reading: &mut OneRead,
+    ) -> Result<(), RecordError> {
+        if self.refuses(stored) {
+            *stored = stored.clone().with_seal_fault(SealFault::NotEncrypted);
+            return Ok(());
         }
+        if !is_sealed(stored) {
+            return Ok(());
+        }
+        let size_max = self.inner.limits().payload_size;
+        self.fetch_keys(stored, reading).await?;
+        let unwrapped = self.protection.unwrap(stored, size_max);
+        let mut found = HashMap::new();
+        if let (Some(Ok(unwrapped)), Some(subjects)) = (&unwrapped, &self.protection.subjects)
+            && let UnwrappedContent::Parts(_, parts) = &unwrapped.content
+        {
+            if !reading.is_refreshed {
+                subjects.refresh().await?;
+                reading.is_refreshed = true;
+            }
+            let ids = parts.iter().flat_map(|part| &part.keys);
+            found = self.found(subjects, ids).await?;
+        }
+        let found = |id: &Uuid| found.get(id).cloned();
+        *stored = self
+            .protection
+            .rebuilt(stored, unwrapped, size_max, found)?;
         Ok(())
+    }
+
+    /// Returns whether an event should be encrypted and is not.
+    fn refuses(&self, stored: &StoredEvent) -> bool {
+        let protection = &self.protection;
+        protection.sealing.keys.is_some()
+            && !stored.is_erased()
+            && SealedPlace::of(stored).is_protected()
+            && !is_encrypted(stored)
+            && !protection
+                .plain
+                .is_read(self.inner.log_name(), stored.position())
     }
 
     /// Opens the events of a page. It ends earlier than in the store if its opened events are too
     /// large together.
     async fn opened(&self, mut page: Page, direction: Direction) -> Result<Page, RecordError> {
         let count = page.events.len();
+        let mut reading = OneRead::default();
         let mut size = 0;
         for index in 0..count {
-            self.open_all(&mut page.events[index..=index]).await?;
+            self.open(&mut page.events[index], &mut reading).await?;
             size += page.events[index].size();
             if size > PAGE_SIZE_MAX && index + 1 < count {
                 page.events.truncate(index + 1);
@@ -302,13 +374,14 @@ impl ProtectedRecorder {
                 KeyFound::Destroyed | KeyFound::Missing | KeyFound::Locked(_) => return Ok(None),
             }
         } else if let (Some(id), Some(keys)) = (key_id, &self.protection.sealing.keys) {
-            let key = keys.key(id).await;
-            key.map_err(|error| {
-                RecordError::unavailable(format!("fetching the key {id:?}"), error)
-            })?;
+            fetched(keys, id).await?;
         }
         if self.protection.subjects.is_some() && snapshot_key.is_none() {
             // It was taken before the application had subjects, and may have data of one.
+            return Ok(None);
+        }
+        if self.protection.sealing.keys.is_some() && key_id.is_none() {
+            // It was taken before the log was encrypted, or by a program without the keys.
             return Ok(None);
         }
         let (stream, version) = (Arc::clone(&snapshot.stream), snapshot.version.get());
@@ -379,9 +452,11 @@ impl RecorderLayer for ProtectedRecorder {
 
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
         Box::pin(async move {
-            let mut found: Vec<_> = self.inner.event(id).await?.into_iter().collect();
-            self.open_all(&mut found).await?;
-            Ok(found.pop())
+            let mut found = self.inner.event(id).await?;
+            if let Some(stored) = &mut found {
+                self.open(stored, &mut OneRead::default()).await?;
+            }
+            Ok(found)
         })
     }
 

@@ -44,6 +44,8 @@ pub struct SubjectKeys {
     log: Arc<str>,
     keys: KeyRing,
     recorder: OnceCell<Arc<dyn Recorder>>,
+    /// How many times reading what others recorded has begun.
+    refreshes: AtomicU64,
     /// Held while what others recorded is read.
     refreshed: AwaitedMutex<Refreshed>,
     by_subject: Cache<Arc<str>, SubjectKey>,
@@ -55,6 +57,8 @@ pub struct SubjectKeys {
 /// How far the log of keys was read.
 #[derive(Default)]
 struct Refreshed {
+    /// The number of the last refresh that succeeded.
+    number: u64,
     append_count: Option<u64>,
     read_to: Option<Checkpoint>,
 }
@@ -103,6 +107,7 @@ impl SubjectKeys {
             log: log.into(),
             keys,
             recorder: OnceCell::new(),
+            refreshes: AtomicU64::new(0),
             refreshed: AwaitedMutex::default(),
             by_subject: Cache::new(KEYS_KEPT_MAX),
             by_id: Cache::new(KEYS_KEPT_MAX),
@@ -140,14 +145,30 @@ impl SubjectKeys {
     }
 
     /// Reads which subjects other processes forgot since the last call, so that their keys are not
-    /// used anymore.
+    /// used anymore. Calls at the same time share one read.
     ///
     /// # Errors
     ///
     /// The errors of the log of keys.
     pub async fn refresh(&self) -> Result<(), RecordError> {
         let recorder = self.recorder().await?;
+        let begun = self.refreshes.load(Ordering::Acquire);
         let mut refreshed = self.refreshed.lock().await;
+        if refreshed.number > begun {
+            // It began after this call, so it has read everything that was recorded before.
+            return Ok(());
+        }
+        let number = self.refreshes.fetch_add(1, Ordering::AcqRel) + 1;
+        self.read_forgotten(recorder, &mut refreshed).await?;
+        refreshed.number = number;
+        Ok(())
+    }
+
+    async fn read_forgotten(
+        &self,
+        recorder: &Arc<dyn Recorder>,
+        refreshed: &mut Refreshed,
+    ) -> Result<(), RecordError> {
         let head = recorder.head().await?;
         if refreshed.append_count == Some(head.append_count) {
             return Ok(());
@@ -224,10 +245,14 @@ impl SubjectKeys {
         subject: &Arc<str>,
     ) -> Result<Option<SubjectKey>, RecordError> {
         check_subject(subject)?;
+        let seen = self.seen();
         if let Some(key) = self.by_subject.get(subject) {
+            if self.by_id.get(&key.id).is_none() {
+                // For projections that take part in the append, which find keys only here.
+                self.keep_by_id(key.id, KeyFound::Key(key.key.clone()), seen);
+            }
             return Ok(Some(key));
         }
-        let seen = self.seen();
         let stream: Arc<str> = stream_of(subject).into();
         for _ in 0..ATTEMPTS_MAX {
             let found = self.read_subject(&stream).await?;

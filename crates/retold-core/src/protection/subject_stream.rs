@@ -27,13 +27,16 @@ const STREAM_TYPE: &str = "retold.subject";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubjectState {
-    /// It has no key yet; the first event that has its data makes one.
+    /// The log of keys has nothing of it; the first event that has its data makes a key.
     #[default]
     New,
     /// It has a key.
     Known,
     /// It was forgotten: events with its data are refused.
     Forgotten,
+    /// It was forgotten, and its data can be recorded again; the first event that has some makes a
+    /// new key.
+    Readmitted,
 }
 
 /// The content of an event with a key.
@@ -108,7 +111,7 @@ impl SubjectStream {
                 self.record = Some(event.id());
                 self.state = SubjectState::Forgotten;
             }
-            READMITTED_TOPIC => self.state = SubjectState::New,
+            READMITTED_TOPIC => self.state = SubjectState::Readmitted,
             _ => {}
         }
     }

@@ -13,8 +13,9 @@ use super::identity::{EventId, Version};
 use super::limits::{
     AMENDMENTS_MAX, ERASED_EVENTS_MAX, Limits, TAGS_MAX, check_name, check_payload_size,
 };
-use super::new_event::NewEvent;
+use super::new_event::{NewEvent, lacks_subject_keys};
 use super::stored_event::{StoredEvent, StoredEventParts, pack_tags};
+use crate::domain::SubjectPart;
 
 /// The topic of the event that records that events were erased.
 pub const ERASED_TOPIC: &str = "retold.erased";
@@ -132,11 +133,14 @@ pub struct Replacement {
     pub encoding: Encoding,
     /// The encoded content.
     pub payload: Bytes,
+    /// What of the content is data of subjects; none if it is the same as in the replaced event. A
+    /// recorder takes only that: the layer that encrypts with the keys of subjects removes these.
+    pub subjects: Option<Vec<SubjectPart>>,
 }
 
 impl Replacement {
-    /// Creates a replacement that has topic, revision, tags and encoding of `event`, and another
-    /// payload.
+    /// Creates a replacement that has topic, revision, tags and encoding of `event`, another
+    /// payload, and data of the same subjects.
     ///
     /// # Errors
     ///
@@ -148,6 +152,7 @@ impl Replacement {
             tags: event.tags().map(Arc::from).collect(),
             encoding: event.encoding()?,
             payload: payload.into(),
+            subjects: None,
         })
     }
 
@@ -158,6 +163,9 @@ impl Replacement {
                 "an event cannot be replaced by a record of an amendment, {:?}",
                 self.topic
             )));
+        }
+        if let Some(part) = self.subjects.iter().flatten().next() {
+            return Err(lacks_subject_keys(&self.topic, part));
         }
         if self.revision == 0 {
             return Err(Invalid::new(format!(

@@ -136,11 +136,7 @@ impl NewEvent {
         }
         check_name("topic", &self.topic)?;
         if let Some(part) = self.subjects.first() {
-            return Err(Invalid::new(format!(
-                "the event {:?} has data of the subject {:?}, and this application has no keys for \
-                 subjects; give it some: `Protection::subject_keys`",
-                self.topic, part.subject
-            )));
+            return Err(lacks_subject_keys(&self.topic, part));
         }
         if self.revision == 0 {
             return Err(Invalid::new(format!(
@@ -168,4 +164,13 @@ impl NewEvent {
         }
         check_payload_size(self.payload.as_ref().map_or(0, Bytes::len), limits)
     }
+}
+
+/// The error for an event with data of a subject that no layer encrypted.
+pub(super) fn lacks_subject_keys(topic: &str, part: &SubjectPart) -> Invalid {
+    Invalid::new(format!(
+        "the event {topic:?} has data of the subject {:?}, and this application has no keys for \
+         subjects; give it some: `Protection::subject_keys`",
+        part.subject
+    ))
 }

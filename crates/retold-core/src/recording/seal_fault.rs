@@ -37,6 +37,13 @@ pub enum SealFault {
          the keys: `Protection::subject_keys`"
     )]
     SubjectKeysMissing,
+    /// It is not encrypted, and the program reads only encrypted events there.
+    #[error(
+        "it is not encrypted, and this program has keys; if it was recorded before the log was \
+         encrypted, let the program read it: `Protection::reading_plain_until`; otherwise it was \
+         recorded by a program without the keys"
+    )]
+    NotEncrypted,
     /// Its form is not one that a program writes.
     #[error("it is damaged: {reason}")]
     Damaged {
@@ -49,7 +56,7 @@ impl SealFault {
     /// Returns whether the stored event itself is wrong, so that no key opens it.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::NotAuthentic { .. } | Self::Damaged { .. } => true,
+            Self::NotAuthentic { .. } | Self::NotEncrypted | Self::Damaged { .. } => true,
             Self::KeyMissing { .. } | Self::SubjectKeysMissing => false,
             Self::NotDecompressed { .. } => true,
         }

@@ -99,7 +99,7 @@ impl<'v> Kind<'v> {
                 return Err(template.fields_are_missing_error(&variant.fields, missing));
             }
         }
-        let tags = attributes.tags.iter().chain(&own.tags).cloned().collect();
+        let tags: Vec<Template> = attributes.tags.iter().chain(&own.tags).cloned().collect();
         let (rename_all, _) = of_all_fields(&variant.attrs, "rename_all");
         let enclosing = Enclosing {
             rename_all: rename_all.or(rename_all_fields),
@@ -107,6 +107,8 @@ impl<'v> Kind<'v> {
         };
         let whole = own.subject.as_ref().or(attributes.subject.as_ref());
         let subjects = Subjects::read(whole, &variant.fields, enclosing)?;
+        subjects.check_erased(own.erased.is_some() || attributes.erased.is_some())?;
+        subjects.check_tags(tags.iter())?;
         let prefix = match &attributes.prefix {
             Some(given) => given.value(),
             None => plain_name(name),

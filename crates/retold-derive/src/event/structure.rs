@@ -71,6 +71,8 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         has_defaults,
     };
     let subjects = Subjects::read(own.subject.as_ref(), &data.fields, enclosing)?;
+    subjects.check_erased(own.erased.is_some())?;
+    subjects.check_tags(own.tags.iter())?;
     let subjects = subjects.parts(&krate).map(|(pattern, parts)| {
         quote! {
             let Self #pattern = self;

@@ -95,6 +95,37 @@ impl<'f> Subjects<'f> {
         })
     }
 
+    /// Checks that the type says what an event is read as whose whole content was forgotten.
+    pub(super) fn check_erased(&self, is_declared: bool) -> Result<()> {
+        match &self.whole {
+            Some(whole) if !is_declared => Err(Error::new(
+                whole.span(),
+                "once the subject is forgotten, the event is read without its content; say what it \
+                 is read as then: write `erased = skip` (nothing) or `erased = function` (an event \
+                 that the function returns) next to `subject`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that no tag has data of a subject: tags are stored as they are, and stay.
+    pub(super) fn check_tags<'t>(&self, tags: impl Iterator<Item = &'t Template>) -> Result<()> {
+        for tag in tags {
+            if let Some(field) = self.of_fields.iter().find(|it| tag.names(&it.ident)) {
+                return Err(Error::new(
+                    tag.span(),
+                    format!(
+                        "the field `{}`, which this tag names, is data of a subject: tags are \
+                         stored without encryption, and stay when the subject is forgotten; name \
+                         another field",
+                        field.ident
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the pattern that binds the fields, without the path, and the parts as an expression;
     /// none if nothing is data of a subject.
     pub(super) fn parts(&self, krate: &Path) -> Option<(TokenStream, TokenStream)> {

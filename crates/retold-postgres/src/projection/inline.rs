@@ -33,6 +33,9 @@ use crate::server::work::Work;
 /// before a later append if other programs recorded events without it. An event that it cannot
 /// process then fails the opening (or the append), unless the projection skips such events.
 ///
+/// The events of a protected log are opened with the keys of the projection's mapper: give it one
+/// with the protection of the application (`Projection::mapper`).
+///
 /// A program with a newer version of a projection supersedes the older one: appends of programs
 /// that still have the older version are refused from then on, because they would leave the view
 /// behind.
@@ -141,11 +144,18 @@ impl Inline {
         self.of(log).next().is_some()
     }
 
+    /// Whether a projection over this log needs keys to open events.
+    pub(crate) fn needs_keys(&self, log: &Arc<dyn Recorder>) -> bool {
+        let mut views = self.of(log.log_name());
+        views.any(|view| view.opening(log).is_some())
+    }
+
     /// Makes the projections over a log process all of its events.
     pub(crate) async fn catch_up(&self, log: &Arc<dyn Recorder>) -> Result<(), RecordError> {
         for view in self.of(log.log_name()) {
             let view_store = self.views.view_store(view.clone());
-            let pipeline = ProjectionPipeline::new(log.clone(), view_store);
+            let log = view.opening(log).unwrap_or_else(|| log.clone());
+            let pipeline = ProjectionPipeline::new(log, view_store);
             let mut pipeline = pipeline.page_size(INLINE_PAGE_EVENTS);
             pipeline
                 .catch_up()

@@ -10,7 +10,7 @@ use retold_core::projection::{
     StoredView, Supersede, Switch, Switched, VersionNames, ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
-    Checkpoint, Invalid, LogId, Position, RecordError, StoredEvent, ViewEntry,
+    Checkpoint, Invalid, LogId, Position, RecordError, Recorder, StoredEvent, ViewEntry,
 };
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -109,6 +109,11 @@ impl PostgresView {
 
     pub(crate) fn outline(&self) -> &ProjectionOutline {
         self.rules.outline()
+    }
+
+    /// Returns a reader of the log that fetches the keys of its events; none if they need none.
+    pub(crate) fn opening(&self, log: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {
+        self.projection.opening(log)
     }
 
     pub(crate) fn handling(&self) -> &Handling {

@@ -14,7 +14,7 @@ use retold_core::projection::{
     ViewPage, ViewRules, ViewVersion,
 };
 use retold_core::recording::{
-    Checkpoint, Corrupt, Invalid, LogId, Position, RecordError, StoredEvent,
+    Checkpoint, Corrupt, Invalid, LogId, Position, RecordError, Recorder, StoredEvent,
 };
 use rusqlite::Connection;
 
@@ -69,6 +69,11 @@ impl SqliteView {
 
     pub(crate) fn handling(&self) -> &Handling {
         self.projection.handling()
+    }
+
+    /// Returns a reader of the log that fetches the keys of its events; none if they need none.
+    pub(crate) fn opening(&self, log: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {
+        self.projection.opening(log)
     }
 
     /// Whether the projection processes the event.

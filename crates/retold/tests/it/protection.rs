@@ -1,6 +1,11 @@
 //! Protection: what a store keeps, what programs read, and what happens to what was altered.
 
+mod admitting_plain;
 mod forgetting;
+mod inline;
+mod key_files;
+mod other_processes;
+mod replacing;
 
 use std::sync::Arc;
 
@@ -116,7 +121,7 @@ async fn a_log_mixes_plain_compressed_and_encrypted_events() {
     let id = Id::<Note>::from("n");
     let text = "a text ".repeat(50);
     let compressing = Protection::new().compression(Compression::zstd());
-    let protections = [Protection::new(), compressing, protection()];
+    let protections = [Protection::new(), compressing, protection().reading_plain()];
     for protection in &protections {
         let notes = open(&store, protection).await;
         let recorded = notes.execute_or_create(&id, |_| written(&text)).await;
@@ -125,7 +130,7 @@ async fn a_log_mixes_plain_compressed_and_encrypted_events() {
     let encodings = stored(&store).await;
     let encodings: Vec<_> = encodings.iter().map(StoredEvent::encoding_text).collect();
     assert_eq!(encodings, ["json", "json+zstd", "json+zstd@k1"]);
-    let notes = open(&store, &protection()).await;
+    let notes = open(&store, &protection().reading_plain()).await;
     assert_eq!(notes.get(&id).await.unwrap().state.texts.len(), 3);
     // What is only compressed needs no settings of the writer.
     let notes = open(&store, &Protection::new()).await;

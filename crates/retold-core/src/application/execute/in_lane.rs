@@ -62,6 +62,9 @@ where
         let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         let (application, stream) = (self.application, Arc::clone(&self.stream));
         let read = || newest(application, &stream);
+        // A subject may have been forgotten in another process since the lane read the state. After
+        // an error, the command is decided alone, and returns the error of its own read.
+        application.see_forgotten().await.ok()?;
         let mut looks = 0;
         let (seen, offer) = loop {
             let seen = lane.look(&read).await?;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::ProtectedRecorder;
 use crate::domain::{SubjectExtent, SubjectPart};
+use crate::protection::parts::FieldCodec;
 use crate::protection::sealing::{PartKeys, SealedPlace, UnwrappedContent};
-use crate::recording::{Amendment, Append, EventId, NewEvent, RecordError};
+use crate::protection::subject_keys::SubjectKeys;
+use crate::recording::{Amendment, Append, EventId, NewEvent, RecordError, Replacement};
 
 impl ProtectedRecorder {
     /// Returns the append as it is stored.
@@ -47,44 +49,22 @@ impl ProtectedRecorder {
         }
         subjects.refresh().await?;
         for (index, event) in with_subjects {
-            let mut keys = EventKeys::default();
-            let mut seen: BTreeSet<&Arc<str>> = BTreeSet::new();
-            for part in &event.subjects {
-                let is_whole = part.extent == SubjectExtent::Whole;
-                if !seen.insert(&part.subject) && is_whole {
-                    continue;
-                }
-                match subjects.key_for(&part.subject).await? {
-                    Some(key) => keys.parts.push(PartKeys {
-                        part: part.clone(),
-                        key,
-                    }),
-                    None => {
-                        self.expect_recorded(event, part).await?;
-                        keys.is_forgotten = true;
-                    }
-                }
+            let (parts, forgotten) = keys_for(subjects, &event.subjects).await?;
+            let is_forgotten = forgotten.is_some();
+            if let Some(part) = forgotten
+                && self.inner.event(event.id).await?.is_none()
+            {
+                return Err(is_of_forgotten(&event.topic, part));
             }
-            all.insert(index, keys);
+            all.insert(
+                index,
+                EventKeys {
+                    parts,
+                    is_forgotten,
+                },
+            );
         }
         Ok(all)
-    }
-
-    /// Checks that an event of a forgotten subject is one that was recorded before.
-    async fn expect_recorded(
-        &self,
-        event: &NewEvent,
-        part: &SubjectPart,
-    ) -> Result<(), RecordError> {
-        if self.inner.event(event.id).await?.is_some() {
-            return Ok(());
-        }
-        Err(RecordError::invalid(format!(
-            "nothing is recorded: the event {:?} has data of the subject {:?}, which was \
-             forgotten; to record data of it again, readmit it: `SubjectKeys::readmit`, or \
-             `retold forget --readmit`",
-            event.topic, part.subject
-        )))
     }
 
     fn sealed_event(&self, event: &NewEvent, keys: EventKeys) -> Result<NewEvent, RecordError> {
@@ -108,12 +88,7 @@ impl ProtectedRecorder {
         let Some(payload) = sealed.payload.as_deref() else {
             return Ok(sealed);
         };
-        if !keys.parts.is_empty() && !place.is_protected() {
-            return Err(RecordError::invalid(format!(
-                "the event {:?} of the library cannot have data of subjects",
-                event.topic
-            )));
-        }
+        check_place(place, &keys.parts)?;
         let stored = sealing.payload(place, &event.encoding, payload, &keys.parts)?;
         if let Some((encoding, payload)) = stored {
             sealed.encoding = encoding;
@@ -123,7 +98,7 @@ impl ProtectedRecorder {
     }
 
     /// Returns an amendment as it is stored. A replaced event stays data of the subjects whose data
-    /// it was.
+    /// it was, unless the replacement names others.
     async fn sealed_amendment(&self, amendment: &Amendment) -> Result<Amendment, RecordError> {
         let mut sealed = amendment.clone();
         let Amendment::ReplaceEvent {
@@ -134,13 +109,29 @@ impl ProtectedRecorder {
         else {
             return Ok(sealed);
         };
+        let parts = match (&self.protection.subjects, &replacement.subjects) {
+            // The recorder refuses them, and says what is missing.
+            (None, _) => Vec::new(),
+            (Some(subjects), Some(named)) => {
+                subjects.refresh().await?;
+                let (parts, forgotten) = keys_for(subjects, named).await?;
+                if let Some(part) = forgotten {
+                    return Err(is_of_forgotten(&replacement.topic, part));
+                }
+                parts
+            }
+            (Some(_), None) => self.parts_of_recorded(*event, replacement).await?,
+        };
+        if self.protection.subjects.is_some() {
+            replacement.subjects = None;
+        }
         let place = SealedPlace {
             id: *event,
             topic: &replacement.topic,
             stream: stream.as_deref(),
             revision: replacement.revision,
         };
-        let parts = self.parts_of_recorded(*event).await?;
+        check_place(place, &parts)?;
         let sealing = &self.protection.sealing;
         let (encoding, payload) = (&replacement.encoding, &replacement.payload);
         let stored = sealing.payload(place, encoding, payload, &parts)?;
@@ -151,8 +142,12 @@ impl ProtectedRecorder {
         Ok(sealed)
     }
 
-    /// Returns the parts of a recorded event, with their keys.
-    async fn parts_of_recorded(&self, id: EventId) -> Result<Vec<PartKeys>, RecordError> {
+    /// Returns the parts of a recorded event, with their keys, for another content.
+    async fn parts_of_recorded(
+        &self,
+        id: EventId,
+        replacement: &Replacement,
+    ) -> Result<Vec<PartKeys>, RecordError> {
         let (Some(subjects), Some(stored)) =
             (&self.protection.subjects, self.inner.event(id).await?)
         else {
@@ -162,7 +157,7 @@ impl ProtectedRecorder {
         let Some(Ok(unwrapped)) = self.protection.unwrap(&stored, size_max) else {
             return Ok(Vec::new());
         };
-        let UnwrappedContent::Parts(_, parts) = &unwrapped.content else {
+        let UnwrappedContent::Parts(rest, parts) = &unwrapped.content else {
             return Ok(Vec::new());
         };
         subjects.refresh().await?;
@@ -175,9 +170,87 @@ impl ProtectedRecorder {
             size_max,
             |id| found.get(id).cloned(),
         );
-        keys.map_err(|fault| {
+        let keys = keys.map_err(|fault| {
             RecordError::invalid(format!("the event {id} cannot be replaced: {fault}"))
-        })
+        })?;
+        check_known_fields(&keys, (&unwrapped.codec, rest), replacement)?;
+        Ok(keys)
+    }
+}
+
+/// Returns the keys of subjects for parts, and a part whose subject was forgotten, if there is one.
+async fn keys_for<'p>(
+    subjects: &SubjectKeys,
+    named: &'p [SubjectPart],
+) -> Result<(Vec<PartKeys>, Option<&'p SubjectPart>), RecordError> {
+    let (mut keys, mut forgotten) = (Vec::new(), None);
+    let mut seen: BTreeSet<&Arc<str>> = BTreeSet::new();
+    for part in named {
+        let is_whole = part.extent == SubjectExtent::Whole;
+        if !seen.insert(&part.subject) && is_whole {
+            continue;
+        }
+        match subjects.key_for(&part.subject).await? {
+            Some(key) => keys.push(PartKeys {
+                part: part.clone(),
+                key,
+            }),
+            None => forgotten = Some(part),
+        }
+    }
+    Ok((keys, forgotten))
+}
+
+fn is_of_forgotten(topic: &str, part: &SubjectPart) -> RecordError {
+    RecordError::invalid(format!(
+        "nothing is recorded: the event {topic:?} has data of the subject {:?}, which was \
+         forgotten; to record data of it again, readmit it: `SubjectKeys::readmit`, or `retold \
+         forget --readmit`",
+        part.subject
+    ))
+}
+
+/// Checks that an event with data of subjects is one whose content is encrypted.
+fn check_place(place: SealedPlace<'_>, parts: &[PartKeys]) -> Result<(), RecordError> {
+    if parts.is_empty() || place.is_protected() {
+        return Ok(());
+    }
+    Err(RecordError::invalid(format!(
+        "the event {:?} of the library cannot have data of subjects",
+        place.topic
+    )))
+}
+
+/// Checks that the replaced event says of every field of the new content whether it is data of a
+/// subject: a field that it does not have would be stored where forgetting does not reach it.
+/// `rest` is the content of the replaced event without the data of subjects, with its codec.
+fn check_known_fields(
+    parts: &[PartKeys],
+    (codec, rest): (&str, &[u8]),
+    replacement: &Replacement,
+) -> Result<(), RecordError> {
+    let of_fields = |it: &PartKeys| match &it.part.extent {
+        SubjectExtent::Field { name, .. } => Some(name.to_string()),
+        SubjectExtent::Whole => None,
+    };
+    let mut known: Vec<String> = parts.iter().filter_map(of_fields).collect();
+    let field_codec = FieldCodec::named(replacement.encoding.codec());
+    if parts
+        .iter()
+        .any(|it| it.part.extent == SubjectExtent::Whole)
+    {
+        return Ok(());
+    }
+    let of_rest = FieldCodec::named(codec)?.names(rest);
+    known.extend(of_rest.into_iter().flatten());
+    let names = field_codec?.names(&replacement.payload).unwrap_or_default();
+    match names.iter().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(RecordError::invalid(format!(
+            "the event is not replaced: it has fields that are data of a subject, and it is not \
+             known whether the new field {name:?} is; replace it in a program that has its type: \
+             `Amender::replace_by`"
+        ))),
     }
 }
 
