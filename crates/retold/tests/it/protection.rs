@@ -346,7 +346,8 @@ async fn a_bomb_in_a_log_is_an_error() {
         .stream("Note/n")
         .encoding(encoding);
     log.append(Append::of([event])).await.unwrap();
-    let found = read_fault(&store, keys()).await.unwrap();
+    let notes = open(&store, &protection().reading_plain()).await;
+    let found = fault(notes.get(&Id::<Note>::from("n")).await.unwrap_err());
     assert!(
         matches!(found, SealFault::NotDecompressed { .. }),
         "{found}"
