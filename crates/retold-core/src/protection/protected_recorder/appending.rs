@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::ProtectedRecorder;
 use crate::domain::{SubjectExtent, SubjectPart};
-use crate::protection::parts::FieldCodec;
+use crate::protection::parts::{FieldCodec, PARTS_SUFFIX};
 use crate::protection::sealing::{PartKeys, SealedPlace, UnwrappedContent};
 use crate::protection::subject_keys::SubjectKeys;
-use crate::recording::{Amendment, Append, EventId, NewEvent, RecordError, Replacement};
+use crate::recording::{Amendment, Append, EventId, NewEvent, RecordError, Replacement, SealFault};
 
 impl ProtectedRecorder {
     /// Returns the append as it is stored.
@@ -111,7 +111,7 @@ impl ProtectedRecorder {
         };
         let parts = match (&self.protection.subjects, &replacement.subjects) {
             // The recorder refuses them, and says what is missing.
-            (None, _) => Vec::new(),
+            (None, Some(_)) => Vec::new(),
             (Some(subjects), Some(named)) => {
                 subjects.refresh().await?;
                 let (parts, forgotten) = keys_for(subjects, named).await?;
@@ -120,7 +120,7 @@ impl ProtectedRecorder {
                 }
                 parts
             }
-            (Some(_), None) => self.parts_of_recorded(*event, replacement).await?,
+            (_, None) => self.parts_of_recorded(*event, replacement).await?,
         };
         if self.protection.subjects.is_some() {
             replacement.subjects = None;
@@ -148,10 +148,18 @@ impl ProtectedRecorder {
         id: EventId,
         replacement: &Replacement,
     ) -> Result<Vec<PartKeys>, RecordError> {
-        let (Some(subjects), Some(stored)) =
-            (&self.protection.subjects, self.inner.event(id).await?)
-        else {
+        let Some(stored) = self.inner.event(id).await? else {
             return Ok(Vec::new());
+        };
+        let Some(subjects) = &self.protection.subjects else {
+            let has_parts = stored.encoding()?.codec().ends_with(PARTS_SUFFIX);
+            return match has_parts && !stored.is_erased() {
+                true => Err(RecordError::invalid(format!(
+                    "the event {id} cannot be replaced: {}",
+                    SealFault::SubjectKeysMissing
+                ))),
+                false => Ok(Vec::new()),
+            };
         };
         let size_max = self.inner.limits().payload_size;
         let Some(Ok(unwrapped)) = self.protection.unwrap(&stored, size_max) else {

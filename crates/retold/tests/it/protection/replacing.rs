@@ -104,4 +104,11 @@ async fn a_program_without_keys_of_subjects_replaces_nothing() {
     let refused = amender.replace_by(event, &registered(17)).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("no keys for subjects"), "{error}");
+    // Nor is an event replaced that has data of subjects, by content of unknown shape.
+    let event = recorded(&application, registered(17)).await;
+    let stored = application.recorder().event(event).await.unwrap().unwrap();
+    let replacement = Replacement::of(&stored, r#"{"id":17,"fullName":"Ada"}"#).unwrap();
+    let refused = amender.replace_event(event, replacement).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("subject_keys"), "{error}");
 }

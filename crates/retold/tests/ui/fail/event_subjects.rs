@@ -64,7 +64,7 @@ struct OfItself {
 
 #[derive(Event, Serialize, Deserialize)]
 #[event(subject = "customer", erased = skip)]
-struct OfNobody {
+struct OfNone {
     id: u32,
 }
 
