@@ -34,7 +34,7 @@ async fn a_plain_event_that_was_planted_is_refused() {
     let store = Arc::new(MemoryStore::new());
     let protection = Protection::new().keys(keys());
     let notes = open(&store, &protection).await;
-    let recorded = notes.execute_or_create(&id(), |_| written("a"));
+    let recorded = notes.execute_or_create(id(), |_| written("a"));
     recorded.await.unwrap();
     assert_eq!(read_fault(&store, keys()).await, None);
 
@@ -78,7 +78,7 @@ async fn no_form_without_the_key_of_the_program_is_read() {
     }
     let store = Arc::new(MemoryStore::new());
     let notes = open(&store, &protection()).await;
-    let recorded = notes.execute_or_create(&id(), |_| written("a"));
+    let recorded = notes.execute_or_create(id(), |_| written("a"));
     recorded.await.unwrap();
     // The payload is authentic, and the metadata are replaced.
     let event = stored(&store).await.remove(0);
@@ -87,7 +87,7 @@ async fn no_form_without_the_key_of_the_program_is_read() {
         it.id = event.id();
         it.encoding = event.encoding().unwrap();
         it.payload = event.payload_bytes();
-        it.metadata = Metadata::new().with("user", "mallory").to_bytes().into();
+        it.metadata = Metadata::new().with("user", "mallory").to_bytes();
     })
     .await;
     let notes = open(&altered, &protection()).await;
@@ -109,7 +109,7 @@ async fn no_form_without_the_key_of_the_program_is_read() {
 async fn a_log_that_was_plain_at_first_is_read_up_to_a_position() {
     let store = Arc::new(MemoryStore::new());
     let plain = open(&store, &Protection::new()).await;
-    let recorded = plain.execute_or_create(&id(), |_| [written("a"), written("b")]);
+    let recorded = plain.execute_or_create(id(), |_| [written("a"), written("b")]);
     recorded.await.unwrap();
     assert!(open(&store, &protection()).await.get(&id()).await.is_err());
 
@@ -117,7 +117,7 @@ async fn a_log_that_was_plain_at_first_is_read_up_to_a_position() {
     assert_eq!(end, Position::new(2).unwrap());
     let since = protection().reading_plain_until("notes", end);
     let notes = open(&store, &since).await;
-    notes.execute(&id(), |_: &Note| written("c")).await.unwrap();
+    notes.execute(id(), |_: &Note| written("c")).await.unwrap();
     let texts = open(&store, &since).await.get(&id()).await.unwrap().state;
     assert_eq!(texts.texts, ["a", "b", "c"]);
     plant(&store, |_| {}).await;
@@ -135,7 +135,7 @@ async fn a_log_that_was_plain_at_first_is_read_up_to_a_position() {
 async fn a_plain_snapshot_is_not_used() {
     let store = Arc::new(MemoryStore::new());
     let plain = open(&store, &Protection::new()).await;
-    let recorded = plain.execute_or_create(&id(), |_| [written("a"), written("b")]);
+    let recorded = plain.execute_or_create(id(), |_| [written("a"), written("b")]);
     recorded.await.unwrap();
     let log = store.open("notes", Uuid::now_v7().into()).await.unwrap();
     let mut snapshot = log.snapshot("Note/n", None).await.unwrap().unwrap();
