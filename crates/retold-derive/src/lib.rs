@@ -76,7 +76,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// On a variant also `subject = "…"`. On a field with a name, `subject = "…"`: only this field is
 /// data of the subject. Once the subject is forgotten, the event is read without the field, so it
-/// must be an `Option` or have a default of serde. No tag may name it, since tags are not encrypted.
+/// must be an `Option` or have a default of serde. No tag may name it, since tags are not
+/// encrypted.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

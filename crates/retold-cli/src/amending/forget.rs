@@ -114,8 +114,8 @@ fn check(
     let subject = &arguments.subject;
     match (state, arguments.readmit) {
         (SubjectState::New, _) => Err(CommandFailure::Failed(format!(
-            "there is no subject {subject:?} in the log of keys {key_log:?}: no event has its data. \
-             Check the name; `retold streams {} {key_log}` lists the subjects",
+            "there is no subject {subject:?} in the log of keys {key_log:?}, so no event has its \
+             data. Check the name; `retold streams {} {key_log}` lists the subjects",
             opening::shown(&arguments.url)
         ))),
         (SubjectState::Known | SubjectState::Readmitted, true) => Err(CommandFailure::Failed(

@@ -129,12 +129,12 @@ impl<K: ViewKind> Projection<K> {
         &self.outline
     }
 
-    /// For stores whose appends projections take part in: returns a reader of the log that opens its
-    /// events as the projection's mapper does, and fetches the keys for it; none if the mapper opens
-    /// nothing.
+    /// For stores whose appends projections take part in: returns a reader of the log that opens
+    /// its events as the projection's mapper does, and fetches the keys for it; none if the mapper
+    /// opens nothing.
     ///
-    /// A handler finds only keys that are in memory. Those of an append are, because the program has
-    /// just encrypted its events; those of events that other programs recorded may be missing.
+    /// A handler finds only keys that are in memory. Those of an append are, because the program
+    /// has just encrypted its events; those of events that other programs recorded may be missing.
     pub fn opening(&self, log: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {
         self.reading.mapper.opening(log)
     }

@@ -186,8 +186,8 @@ impl Compression {
 /// Makes a dictionary of at most this size from samples of payloads: many small ones that resemble
 /// those to come. About 100 times the size of the dictionary is a good amount of samples.
 ///
-/// The dictionary has pieces of the samples in the clear, and every program that reads needs it: use
-/// samples without personal data.
+/// The dictionary has pieces of the samples in the clear, and every program that reads needs it:
+/// use samples without personal data.
 ///
 /// # Errors
 ///

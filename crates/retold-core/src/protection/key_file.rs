@@ -108,7 +108,8 @@ impl KeyRing {
     fn from_open_file(path: &Path) -> Result<Self, KeyError> {
         let failed = |error: std::io::Error| KeyError::new(error.to_string());
         let file = File::open(path).map_err(failed)?;
-        // With room for everything, so that no part of a key is left in a buffer that was too small.
+        // With room for everything, so that no part of a key is left in a buffer that was too
+        // small.
         let mut content = Zeroizing::new(Vec::with_capacity(FILE_SIZE_MAX + 1));
         let mut file = file.take(FILE_SIZE_MAX as u64 + 1);
         file.read_to_end(&mut content).map_err(failed)?;

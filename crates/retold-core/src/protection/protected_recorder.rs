@@ -98,8 +98,8 @@ impl Protection {
         self
     }
 
-    /// Also reads the events of a log that are not encrypted up to this position: the end of the log
-    /// when its encryption began.
+    /// Also reads the events of a log that are not encrypted up to this position: the end of the
+    /// log when its encryption began.
     #[must_use]
     pub fn reading_plain_until(mut self, log: impl Into<Arc<str>>, position: Position) -> Self {
         self.plain.read_until(log.into(), position);
