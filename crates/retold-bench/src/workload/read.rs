@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retold::recording::{LogRead, PageEnd, Query, Recorder, StoredEvent, StreamRead};
+use retold::recording::{Append, LogRead, PageEnd, Query, Recorder, StoredEvent, StreamRead};
 
 use crate::asked::{Found, Read};
 use crate::bare::BareLog;
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
-use crate::dataset::{Dataset, RARE_TOPIC, customer_tag, scramble, stream_name};
+use crate::dataset::{Dataset, RARE_TOPIC, customer_tag, plain_event, scramble, stream_name};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{LOG, Subject};
 
@@ -20,6 +20,8 @@ enum ReadShape {
     Log,
     /// A stream, a different one each time.
     Stream,
+    /// The same, each time after an append.
+    StreamAfterAppend,
     /// The events of a customer's tag, a different one each time.
     Tag,
     /// The events of the rare topic.
@@ -27,9 +29,14 @@ enum ReadShape {
 }
 
 /// A workload of this module: its name, the unit of its rate, and what it reads.
-const WORKLOADS: [(&str, &str, ReadShape); 4] = [
+const WORKLOADS: [(&str, &str, ReadShape); 5] = [
     ("read-log", "events", ReadShape::Log),
     ("read-stream-10", "reads", ReadShape::Stream),
+    (
+        "read-stream-10-after-append",
+        "reads",
+        ReadShape::StreamAfterAppend,
+    ),
     ("query-tag", "queries", ReadShape::Tag),
     ("query-topic", "queries", ReadShape::Topic),
 ];
@@ -56,7 +63,9 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
                 Ok(run)
             }) as RunFn<'a>)
         }));
-        if let Some(label) = subject.bare_label() {
+        if let Some(label) = subject.bare_label()
+            && !matches!(shape, ReadShape::StreamAfterAppend)
+        {
             contenders.push(Contender::new(name, label, unit, move || {
                 let mut log = BareLog::open(&bench.orders(subject)?.url, LOG)?;
                 Ok(repeat(bench.sizes.dataset, shape, move |read| {
@@ -107,7 +116,7 @@ fn next_read(dataset: Dataset, shape: ReadShape, ordinal: u64) -> (Read, Option<
     match shape {
         // The workloads of conditions append to the same log, so it may be longer.
         ReadShape::Log => (Read::Log, None),
-        ReadShape::Stream => (
+        ReadShape::Stream | ReadShape::StreamAfterAppend => (
             Read::Stream(stream_name(random % dataset.stream_count)),
             Some(dataset.event_count / dataset.stream_count),
         ),
@@ -137,6 +146,10 @@ impl ShapeReader {
         while run.operation_count() == 0 || watch.has_time() {
             self.ordinal += 1;
             let (what, expected) = next_read(self.dataset, self.shape, self.ordinal);
+            if let ReadShape::StreamAfterAppend = self.shape {
+                let event = plain_event(self.ordinal, "read-stream-10-after-append");
+                self.recorder.append(Append::of([event])).await?;
+            }
             let start = Instant::now();
             let found = self.read(&what).await?;
             let latency = start.elapsed();
