@@ -10,11 +10,10 @@ use std::sync::Arc;
 use super::amendment_record::{AmendmentRecord, ErasedEvents};
 use super::error::{Error, Result};
 use super::handle::Application;
-use super::limits::{AMENDING_PAGE_EVENTS, AMENDING_TEXT_SIZE_MAX};
+use super::limits::{AMENDING_PAGE_EVENTS, AMENDING_TEXT_SIZE_MAX, ERASED_PART_MAX};
 use super::repository::absent;
 use crate::domain::{Aggregate, Event, Id};
 use crate::mapping::Envelope;
-use crate::recording::limits::ERASED_EVENTS_MAX;
 use crate::recording::{
     Amendment, Append, Checkpoint, Condition, DELETED_TOPIC, ErasedParts, EventId, NewEvent,
     Origin, PageEnd, Position, Replacement, StoredEvent, StreamRead, Version,
@@ -276,7 +275,7 @@ impl Amender {
             // It is closed with its first part, so that no event is recorded while the rest is
             // erased.
             let until = last.version().unwrap_or(Version::FIRST).get();
-            let until = Version::new(until.min(ERASED_EVENTS_MAX));
+            let until = Version::new(until.min(ERASED_PART_MAX));
             first = self
                 .close(&stream, until.unwrap_or(Version::FIRST), parts)
                 .await?;
@@ -354,7 +353,7 @@ impl Amender {
         Ok(Amended { events: 0, record })
     }
 
-    /// Erases a stream in appends of at most [`ERASED_EVENTS_MAX`] versions, and passes over parts
+    /// Erases a stream in appends of at most [`ERASED_PART_MAX`] versions, and passes over parts
     /// in which nothing is left.
     async fn erase_in_parts(
         &self,
@@ -366,7 +365,7 @@ impl Amender {
         let mut amended = Amended::default();
         let mut after: Option<Version> = None;
         while Version::number(after) < until.get() {
-            let last = Version::number(after).saturating_add(ERASED_EVENTS_MAX);
+            let last = Version::number(after).saturating_add(ERASED_PART_MAX);
             let last = Version::new(last.min(until.get())).unwrap_or(until);
             let amendment = Amendment::EraseStream {
                 stream: Arc::clone(stream),

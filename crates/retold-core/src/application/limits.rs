@@ -23,6 +23,10 @@ pub const SETTLE_ATTEMPTS_MAX: u32 = 10;
 /// Number of events per read when a state is folded. It limits memory, not the length of a stream.
 pub const FOLD_PAGE_EVENTS: usize = 1_000;
 
+/// Maximum number of versions of a stream that an amender erases in one append. Other appends wait
+/// while it is recorded, which takes tens of milliseconds.
+pub const ERASED_PART_MAX: u64 = 1_000;
+
 /// Number of ids of aggregates per page, by default.
 pub const AGGREGATES_PAGE: usize = 1_000;
 
