@@ -74,8 +74,13 @@ pub(crate) const WAL_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Page cache of the writing connection, in KiB.
 pub(crate) const WRITER_CACHE_KIB: u32 = 64 * 1024;
 
-/// Page cache of each reading connection, in KiB; most pages that they read are mapped.
+/// Page cache of each reading connection, in KiB; while the file does not change, most pages that
+/// they read are mapped.
 pub(crate) const READER_CACHE_KIB: u32 = 2 * 1024;
+
+/// Number of events read, since the file has changed, after which connections that read map it. The
+/// first read with a new map takes as much longer as about this many events read without one.
+pub(crate) const EVENTS_READ_BEFORE_MAP: u64 = 100;
 
 /// How much of the file each reading connection maps into memory, in bytes. The pages are shared by
 /// all and belong to the operating system.

@@ -3,12 +3,13 @@
 //! One connection writes and a pool of others reads. All connections of a store are opened here, so
 //! that all see the same file in the same way.
 //!
-//! Connections that read map the file into memory: this way, reading a stream of 10 events in a log
-//! of a million takes 35 us of CPU, and 60 us without mapping. The price is that a disk failure
-//! under the mapping, or a program that truncates the file while it is open, ends the process
-//! instead of causing an error. A store truncates its file when it is purged, but only while no
-//! reader has a lock; a file that is read without locks is not mapped. The connection that writes
-//! does not map the file, so recorded data does not depend on the mapping.
+//! Connections that read map the file into memory while it does not change: this way, reading a
+//! stream of 10 events in a log of a million takes 35 us of CPU, and 60 us without mapping. The
+//! price is that a disk failure under the mapping, or a program that truncates the file while it is
+//! open, ends the process instead of causing an error. A store truncates its file when it is
+//! purged, but only while no reader has a lock; a file that is read without locks is not mapped.
+//! The connection that writes does not map the file, so recorded data does not depend on the
+//! mapping.
 
 use std::fs::{self, File};
 use std::io;
@@ -152,7 +153,7 @@ impl FilePlace {
         Ok(conn)
     }
 
-    /// Opens a connection that reads.
+    /// Opens a connection that reads, and does not map the file.
     ///
     /// # Errors
     ///
@@ -166,18 +167,21 @@ impl FilePlace {
             }
             _ => self.connect(flags, &self.path, busy_wait_max)?,
         };
-        let map_size = match self.access {
-            // Without locks nothing prevents a writer from truncating the file.
-            Access::Immutable => 0,
-            Access::ReadWrite | Access::ReadOnly => READER_MAP_SIZE,
-        };
-        let map_size = i64::try_from(map_size).unwrap_or(i64::MAX);
-        conn.pragma_update(None, "mmap_size", map_size)
-            .and_then(|()| conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB)))
+        conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))
             .map_err(|error| self.failed(error))?;
         // Another file may have been at this path when the connection was opened.
         self.presence.check()?;
         Ok(conn)
+    }
+
+    /// Makes a connection that reads map the file, or not. A file that is read without locks is
+    /// never mapped: nothing prevents a writer from truncating it.
+    pub(crate) fn map(&self, conn: &Connection, is_mapped: bool) -> rusqlite::Result<()> {
+        let size = match is_mapped && !self.is_immutable() {
+            true => i64::try_from(READER_MAP_SIZE).unwrap_or(i64::MAX),
+            false => 0,
+        };
+        conn.pragma_update(None, "mmap_size", size)
     }
 
     /// Opens a connection that maintains views; the file may be missing and may have any tables. A
@@ -453,6 +457,7 @@ mod tests {
         for (access, is_mapped) in [(Access::Immutable, false), (Access::ReadOnly, true)] {
             let place = FilePlace::at(path.clone(), access);
             let conn = place.open_reader(Duration::ZERO).unwrap();
+            place.map(&conn, true).unwrap();
             let size: i64 = conn
                 .pragma_query_value(None, "mmap_size", |row| row.get(0))
                 .unwrap();

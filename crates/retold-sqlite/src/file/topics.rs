@@ -62,8 +62,8 @@ pub(crate) fn list(
 const LIST: &str = "SELECT name FROM topic WHERE log = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 
 impl Topics {
-    /// Called at the beginning of a read: clears the cache if the file may have been replaced since
-    /// the last one.
+    /// Called at the beginning of a read that finds the file changed: clears the cache if the file
+    /// may have been replaced since the last one.
     pub(crate) fn begin(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         let version = conn
             .prepare_cached("PRAGMA schema_version")?

@@ -242,6 +242,7 @@ impl Reader {
 
     /// Sets how far a page went.
     fn finish(&mut self, page: Filling, until: Option<Checkpoint>) -> Result<Page, RecordError> {
+        self.events_read += page.events.len() as u64;
         let end = page.end();
         let known = match (page.direction, end) {
             (Direction::Backward, _) => None,
