@@ -14,7 +14,7 @@ use crate::error::before_commit;
 use crate::file::log::{Born, Log};
 use crate::file::{head, topics};
 use crate::projection::SqliteView;
-use crate::projection::inline::fetch_keys;
+use crate::projection::inline::CATCH_UP_PAGE_EVENTS;
 use crate::reading::readers::Reader;
 use crate::reading::{processed_ranges, snapshots, streams};
 use crate::shared::Shared;
@@ -159,6 +159,41 @@ impl SqliteRecorder {
                 .expect("this recorder keeps the sender");
         }
     }
+}
+
+/// Brings the keys into memory that a projection needs for events of a log after its checkpoint, at
+/// most this many.
+pub(crate) async fn fetch_keys(
+    view: &Arc<SqliteView>,
+    (writer, log): (&Arc<Writer>, &Arc<dyn Recorder>),
+    count: usize,
+) -> Result<(), RecordError> {
+    let Some(log) = view.opening(log) else {
+        return Ok(());
+    };
+    let of_view = Arc::clone(view);
+    let kept = writer.work(0, move |transaction| {
+        Ok(Ok(of_view.kept(transaction.conn)?))
+    });
+    let mut after = kept.await?.and_then(|kept| kept.checkpoint);
+    let mut left = count;
+    while left > 0 {
+        let read = LogRead::new().after_checkpoint(after);
+        let page = match log
+            .read_log(read.limit(left.min(CATCH_UP_PAGE_EVENTS)))
+            .await
+        {
+            // Catching up reports it.
+            Err(RecordError::Diverged { .. }) => return Ok(()),
+            page => page?,
+        };
+        if page.end == PageEnd::Complete {
+            break;
+        }
+        left -= page.events.len().min(left);
+        after = page.read_to;
+    }
+    Ok(())
 }
 
 impl Recorder for SqliteRecorder {

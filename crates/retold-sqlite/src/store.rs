@@ -24,11 +24,11 @@ use crate::file::{schema, wal};
 use crate::options::SqliteOptions;
 use crate::projection::guard_commits;
 use crate::projection::inline::{
-    CATCH_UP_PAGE_EVENTS, CatchUp, SqliteInlineProjections, catch_up_by_page, fetch_keys,
+    CATCH_UP_PAGE_EVENTS, CatchUp, SqliteInlineProjections, catch_up_by_page,
 };
 use crate::reading::readers::{Reader, Readers};
 use crate::reading::verify;
-use crate::recorder::SqliteRecorder;
+use crate::recorder::{SqliteRecorder, fetch_keys};
 use crate::shared::Shared;
 use crate::transaction::Transaction;
 use crate::views::SqliteViews;

@@ -147,8 +147,8 @@ async fn write_until(
     Ok(run)
 }
 
-/// Measures how late a task runs that is woken once per [`HEARTBEAT_INTERVAL`], while writers append
-/// on the same runtime. A write that blocks a thread of the runtime delays it.
+/// Measures how late a task runs that is woken once per [`HEARTBEAT_INTERVAL`], while writers
+/// append on the same runtime. A write that blocks a thread of the runtime delays it.
 fn heartbeat<'a>(
     name: &'static str,
     subject: &'a Subject,

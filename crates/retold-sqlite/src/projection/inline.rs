@@ -10,9 +10,7 @@ use retold_core::projection::{
     Applied, OnPoison, Projection, SkippedEvent, StartFrom, StoredView, Supersede, ViewPage,
     VisibleView, error_of_another_program,
 };
-use retold_core::recording::{
-    Checkpoint, Invalid, LogRead, PageEnd, Position, RecordError, Recorder, StoredEvent,
-};
+use retold_core::recording::{Checkpoint, Invalid, Position, RecordError, StoredEvent};
 
 use super::{Halt, Sqlite, SqliteTables, SqliteView};
 use crate::error::answered;
@@ -21,7 +19,6 @@ use crate::file::log::{Born, Log};
 use crate::reading::matches::Span;
 use crate::reading::page::log_events;
 use crate::transaction::Transaction;
-use crate::writing::writer::Writer;
 
 /// Events processed in one transaction while an inline projection catches up when its log is
 /// opened: enough that the commits cost little, few enough that other writers hardly wait.
@@ -103,41 +100,6 @@ pub(crate) fn refused(halt: Halt) -> Refused {
         Halt::Sqlite(error) => Err(error),
         Halt::Refused(error) => Ok(error.into_append_error()),
     }
-}
-
-/// Brings the keys into memory that a projection needs for events of a log after its checkpoint, at
-/// most this many.
-pub(crate) async fn fetch_keys(
-    view: &Arc<SqliteView>,
-    (writer, log): (&Arc<Writer>, &Arc<dyn Recorder>),
-    count: usize,
-) -> Result<(), RecordError> {
-    let Some(log) = view.opening(log) else {
-        return Ok(());
-    };
-    let of_view = Arc::clone(view);
-    let kept = writer.work(0, move |transaction| {
-        Ok(Ok(of_view.kept(transaction.conn)?))
-    });
-    let mut after = kept.await?.and_then(|kept| kept.checkpoint);
-    let mut left = count;
-    while left > 0 {
-        let read = LogRead::new().after_checkpoint(after);
-        let page = match log
-            .read_log(read.limit(left.min(CATCH_UP_PAGE_EVENTS)))
-            .await
-        {
-            // Catching up reports it.
-            Err(RecordError::Diverged { .. }) => return Ok(()),
-            page => page?,
-        };
-        if page.end == PageEnd::Complete {
-            break;
-        }
-        left -= page.events.len().min(left);
-        after = page.read_to;
-    }
-    Ok(())
 }
 
 /// The writer's task that advances a projection by one page toward the head of its log.

@@ -1,14 +1,14 @@
 //! The committer: the thread of a store that commits groups.
 //!
-//! A commit is one blocking call that ends with a sync. On a thread of the caller's runtime it would
-//! hold up every other task of that thread, among them those whose outcomes were just delivered and
-//! that would form the next group. So callers only queue what they write, and this thread commits
-//! it: all that is queued, in one transaction.
+//! A commit is one blocking call that ends with a sync. On a thread of the caller's runtime it
+//! would hold up every other task of that thread, among them those whose outcomes were just
+//! delivered and that would form the next group. So callers only queue what they write, and this
+//! thread commits it: all that is queued, in one transaction.
 //!
-//! A group that is committed too early costs a sync. After a commit, the callers that got an outcome
-//! often return with another append, so the thread waits for as many members as the last group had,
-//! for a part of the time that a commit takes. While this turns out to be in vain, it usually skips
-//! the wait.
+//! A group that is committed too early costs a sync. After a commit, the callers that got an
+//! outcome often return with another append, so the thread waits for as many members as the last
+//! group had, for a part of the time that a commit takes. While this turns out to be in vain, it
+//! usually skips the wait.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -253,8 +253,8 @@ mod tests {
         }
     }
 
-    /// Goal: the writer holds no lock that a waker may need. Method: the appends are polled inside of
-    /// the wake by the thread that commits.
+    /// Goal: the writer holds no lock that a waker may need. Method: the appends are polled inside
+    /// of the wake by the thread that commits.
     #[test]
     fn a_waker_may_poll() {
         let folder = tempfile::tempdir().unwrap();
