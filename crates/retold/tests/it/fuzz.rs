@@ -1,8 +1,11 @@
-//! Random input for what reads bytes that others wrote: lock files of events, and payloads of older
-//! shapes. Nothing may panic, and every answer is an event, a description or an error.
+//! Random input for what reads bytes that others wrote: lock files of events, payloads of older
+//! shapes, keys and sealed content. Nothing may panic, and every answer is an event, a description
+//! or an error.
 //!
 //! Each test runs for a moment; for ten minutes:
 //! `RETOLD_FUZZ_SECONDS=600 cargo test -p retold --all-features --test it fuzz -- --nocapture`
+
+mod sealed;
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +73,11 @@ const PARTS: [&str; 32] = [
 
 /// Changes a text in some places.
 fn mutated(text: &str, random: &mut fastrand::Rng) -> Vec<u8> {
-    let mut bytes = text.as_bytes().to_vec();
+    mutated_bytes(text.as_bytes(), random)
+}
+
+fn mutated_bytes(bytes: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
     for _ in 0..random.usize(1..6) {
         let at = random.usize(..=bytes.len());
         match random.u8(..6) {

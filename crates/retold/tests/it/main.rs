@@ -7,7 +7,7 @@ mod blocking;
 mod contention;
 mod derive;
 mod first_program;
-#[cfg(feature = "schema")]
+#[cfg(all(feature = "schema", feature = "protection"))]
 mod fuzz;
 mod open;
 #[cfg(feature = "protection")]
