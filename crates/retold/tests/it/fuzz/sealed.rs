@@ -1,5 +1,5 @@
-//! Random input for what reads keys and sealed content: key files, payloads, metadata, snapshots, and
-//! the log of the keys of subjects.
+//! Random input for what reads keys and sealed content: key files, payloads, metadata, snapshots,
+//! and the log of the keys of subjects.
 
 use std::sync::Arc;
 
