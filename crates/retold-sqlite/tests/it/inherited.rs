@@ -1,9 +1,10 @@
 //! A store that a child process inherited by `fork`: it is refused, the child can open the file
 //! itself, and the parent's store keeps working.
 
-use std::fs;
 use std::future::Future;
 use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
 
 use fork::{Fork, fork, waitpid};
 use futures_util::FutureExt;
@@ -15,6 +16,9 @@ use tokio::runtime::Builder;
 use uuid::Uuid;
 
 use crate::place::Place;
+
+/// Set for the process that forks.
+const FORKS: &str = "RETOLD_TEST_FORKS";
 
 fn append_of(number: u128) -> Append {
     let id = EventId::new(Uuid::from_u128(number));
@@ -55,10 +59,23 @@ fn in_the_child(store: SqliteStore, log: &dyn Recorder, path: &Path) -> Result<(
 }
 
 /// Goal: each call on a store that a child inherited is refused at once, and neither it nor the
-/// store that the child opens damages the parent's. Method: a real fork of this process, while the
-/// store is open.
+/// store that the child opens damages the parent's. Method: a real fork, while the store is open. A
+/// process of its own forks: a child of this one would wait forever for a lock of SQLite that the
+/// thread of another test has at that moment.
 #[test]
 fn a_child_that_inherited_a_store_is_refused() {
+    let mut forks = Command::new(env::current_exe().unwrap());
+    forks.args(["--exact", "inherited::process_that_forks", "--nocapture"]);
+    assert!(forks.env(FORKS, "1").status().unwrap().success());
+}
+
+/// The process that forks. It is a test so that the test binary can be this process; without a
+/// parent it does nothing.
+#[test]
+fn process_that_forks() {
+    if env::var_os(FORKS).is_none() {
+        return;
+    }
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let place = Place::new();
     let store = place.open();
