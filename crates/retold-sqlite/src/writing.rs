@@ -17,6 +17,8 @@ pub(crate) mod alarm;
 
 pub(crate) mod writer;
 
+pub(crate) mod store_thread;
+
 pub(crate) mod committer;
 
 pub(crate) mod watcher;

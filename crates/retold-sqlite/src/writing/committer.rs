@@ -12,13 +12,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use retold_core::recording::OwnProcess;
 
+use super::store_thread::StoreThread;
 use super::writer::Writer;
-use crate::limits::GROUP_LENGTH_MAX;
 
 /// The longest wait for the members of the last group.
 const COMPANY_WAIT_MAX: Duration = Duration::from_micros(200);
@@ -29,9 +29,8 @@ const GROUPS_WITHOUT_WAIT_MAX: u32 = 32;
 
 /// The thread. On drop it commits the queue and ends.
 pub(crate) struct Committer {
-    process: Arc<OwnProcess>,
     writer: Arc<Writer>,
-    thread: Option<JoinHandle<()>>,
+    thread: StoreThread,
 }
 
 impl Committer {
@@ -41,36 +40,16 @@ impl Committer {
     ///
     /// The operating system's error if no thread can be started.
     pub(crate) fn start(process: Arc<OwnProcess>, writer: Arc<Writer>) -> std::io::Result<Self> {
-        let thread = thread::Builder::new()
-            .name("retold-sqlite-commit".into())
-            .spawn({
-                let writer = writer.clone();
-                move || run(&writer)
-            })?;
-        Ok(Self {
-            process,
-            writer,
-            thread: Some(thread),
-        })
+        let of_thread = writer.clone();
+        let run = move || run(&of_thread);
+        let thread = StoreThread::start(process, "retold-sqlite-commit", run)?;
+        Ok(Self { writer, thread })
     }
 }
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        if self.process.is_inherited() {
-            // The thread is the parent's, and may hold the lock of the queue.
-            std::mem::forget(self.thread.take());
-            return;
-        }
-        self.writer.queue().close();
-        // A wake of this thread may drop the last handle to the store; the thread then ends by
-        // itself.
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that commits for a SQLite store panicked");
-        }
+        self.thread.end(|| self.writer.queue().close());
     }
 }
 
@@ -107,7 +86,7 @@ struct Company {
 impl Company {
     /// Waits for the members that are expected.
     fn gather(&mut self, writer: &Writer) {
-        let expected = self.last_length.min(GROUP_LENGTH_MAX);
+        let expected = self.last_length;
         if writer.queue().length() >= expected {
             return;
         }

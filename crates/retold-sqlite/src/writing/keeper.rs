@@ -5,13 +5,13 @@
 //! file for writes by other processes. While there is nothing to do it sleeps without waking.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use retold_core::recording::OwnProcess;
 
 use super::alarm::{Alarm, Raised};
 use super::queue::QueueProgress;
+use super::store_thread::StoreThread;
 use super::watcher::Watcher;
 use super::watermark::Watermark;
 use super::writer::Writer;
@@ -29,9 +29,8 @@ const IDLE_TICKS: u32 = 4;
 /// The thread. On drop it ends.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    process: Arc<OwnProcess>,
     alarm: Arc<Alarm>,
-    thread: Option<JoinHandle<()>>,
+    thread: StoreThread,
 }
 
 impl Keeper {
@@ -61,33 +60,14 @@ impl Keeper {
             idle_ticks: 0,
             polls: Polls::new(),
         };
-        let thread = thread::Builder::new()
-            .name("retold-sqlite".into())
-            .spawn(move || rounds.run())?;
-        Ok(Self {
-            process,
-            alarm,
-            thread: Some(thread),
-        })
+        let thread = StoreThread::start(process, "retold-sqlite", move || rounds.run())?;
+        Ok(Self { alarm, thread })
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        if self.process.is_inherited() {
-            // The thread is the parent's, and may hold the lock of the alarm.
-            std::mem::forget(self.thread.take());
-            return;
-        }
-        self.alarm.stop();
-        // The keeper's own wake may drop the last handle to the store; the thread then ends by
-        // itself.
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the keeper of a SQLite store panicked");
-        }
+        self.thread.end(|| self.alarm.stop());
     }
 }
 
