@@ -254,15 +254,8 @@ pub(super) fn selects(query: &Query, stored: &StoredEvent, types: [&EventType; 2
     let Query::Items(items) = query else {
         return true;
     };
-    let is_selected = |item: &QueryItem| {
-        let is_of_stream = item.streams.is_empty()
-            || stored
-                .stream()
-                .is_some_and(|stream| item.streams.contains(stream));
-        is_of_stream
-            && item.tags.iter().all(|tag| stored.has_tag(tag))
-            && types.iter().any(|it| names(item, it))
-    };
+    let is_selected =
+        |item: &QueryItem| item.matches_but_topic(stored) && types.iter().any(|it| names(item, it));
     items.iter().any(is_selected)
 }
 

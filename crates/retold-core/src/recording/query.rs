@@ -74,12 +74,17 @@ impl QueryItem {
 
     /// Returns whether the item selects this event.
     pub fn matches(&self, event: &StoredEvent) -> bool {
+        let topic = self.topics.is_empty() || self.topics.contains(event.topic());
+        topic && self.matches_but_topic(event)
+    }
+
+    /// Returns whether the item selects this event, if it has a topic that the item selects.
+    pub(crate) fn matches_but_topic(&self, event: &StoredEvent) -> bool {
         let stream = self.streams.is_empty()
             || event
                 .stream()
                 .is_some_and(|stream| self.streams.contains(stream));
-        let topic = self.topics.is_empty() || self.topics.contains(event.topic());
-        stream && topic && self.tags.iter().all(|tag| event.has_tag(tag))
+        stream && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 
     fn check(&self) -> Result<(), Invalid> {

@@ -255,6 +255,23 @@ impl Check<'_> {
         found
     }
 
+    /// As [`accepts`](Self::accepts), for a field that the reader does not name.
+    fn accepts_unnamed(
+        &mut self,
+        written: &Value,
+        reads: &Map<String, Value>,
+        place: &Place,
+        depth: usize,
+    ) -> Vec<Mismatch> {
+        match accepted_keys(reads) {
+            Ok(others) => others
+                .into_iter()
+                .flat_map(|read| self.accepts(written, read, place, depth + 1))
+                .collect(),
+            Err(what) => vec![place.mismatch(what)],
+        }
+    }
+
     fn compare_fields(
         &mut self,
         writes: &Map<String, Value>,
@@ -273,14 +290,7 @@ impl Check<'_> {
                 found.extend(self.accepts(written, read, &place, depth + 1));
                 continue;
             }
-            match accepted_keys(reads) {
-                Ok(others) => {
-                    for read in others {
-                        found.extend(self.accepts(written, read, &place, depth + 1));
-                    }
-                }
-                Err(what) => found.push(place.mismatch(what)),
-            }
+            found.extend(self.accepts_unnamed(written, reads, &place, depth));
         }
         // Without the keyword, a derived type writes no other fields.
         let mut others = schemas(writes, "patternProperties");
@@ -296,14 +306,7 @@ impl Check<'_> {
                 found.extend(self.accepts(written_other, read, &any, depth + 1));
                 continue;
             }
-            match accepted_keys(reads) {
-                Ok(others) => {
-                    for read in others {
-                        found.extend(self.accepts(written_other, read, &any, depth + 1));
-                    }
-                }
-                Err(what) => found.push(any.mismatch(what)),
-            }
+            found.extend(self.accepts_unnamed(written_other, reads, &any, depth));
         }
         found
     }
