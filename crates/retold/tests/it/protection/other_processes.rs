@@ -15,18 +15,16 @@ use tokio::sync::{Notify, Semaphore};
 use super::forgetting::{Customer, CustomerEvent, SECRET, Shop, registered};
 use super::{contains, keys, protection};
 
-/// A store whose next append is followed by something that another process does.
-struct Followed {
+/// A store whose logs are wrapped.
+struct Wrapping<W> {
     inner: Arc<dyn Store>,
-    then: Arc<Mutex<Option<Application>>>,
+    wrap: W,
 }
 
-struct FollowedLog {
-    inner: Arc<dyn Recorder>,
-    then: Arc<Mutex<Option<Application>>>,
-}
-
-impl StoreLayer for Followed {
+impl<W> StoreLayer for Wrapping<W>
+where
+    W: Fn(Arc<dyn Recorder>) -> Arc<dyn Recorder> + Send + Sync,
+{
     fn inner(&self) -> &Arc<dyn Store> {
         &self.inner
     }
@@ -36,12 +34,14 @@ impl StoreLayer for Followed {
         log: &'a str,
         birth: LogId,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(async move {
-            let inner = self.inner.open(log, birth).await?;
-            let then = self.then.clone();
-            Ok(Arc::new(FollowedLog { inner, then }) as Arc<dyn Recorder>)
-        })
+        Box::pin(async move { Ok((self.wrap)(self.inner.open(log, birth).await?)) })
     }
+}
+
+/// A log whose next append is followed by something that another process does.
+struct FollowedLog {
+    inner: Arc<dyn Recorder>,
+    then: Arc<Mutex<Option<Application>>>,
 }
 
 impl RecorderLayer for FollowedLog {
@@ -73,9 +73,13 @@ async fn a_snapshot_of_an_older_state_is_not_stored() {
         .await
         .unwrap();
     let then = Arc::new(Mutex::new(None));
-    let followed = Followed {
+    let of_logs = then.clone();
+    let followed = Wrapping {
         inner: shop.store.clone(),
-        then: then.clone(),
+        wrap: move |inner| {
+            let then = of_logs.clone();
+            Arc::new(FollowedLog { inner, then }) as Arc<dyn Recorder>
+        },
     };
     let builder = Application::builder("shop").store(Arc::new(followed));
     let late = builder.protection(shop.protection()).open().await.unwrap();
@@ -90,38 +94,15 @@ async fn a_snapshot_of_an_older_state_is_not_stored() {
     }
 }
 
-/// A store whose appends wait for permits, and say that they arrived.
-struct Gated {
-    inner: Arc<dyn Store>,
-    gate: Arc<Gate>,
-}
-
 struct Gate {
     permits: Semaphore,
     arrived: Notify,
 }
 
+/// A log whose appends wait for permits, and say that they arrived.
 struct GatedLog {
     inner: Arc<dyn Recorder>,
     gate: Arc<Gate>,
-}
-
-impl StoreLayer for Gated {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(async move {
-            let inner = self.inner.open(log, birth).await?;
-            let gate = self.gate.clone();
-            Ok(Arc::new(GatedLog { inner, gate }) as Arc<dyn Recorder>)
-        })
-    }
 }
 
 impl RecorderLayer for GatedLog {
@@ -155,9 +136,13 @@ async fn a_busy_aggregate_sees_what_another_process_forgot() {
         permits: Semaphore::new(0),
         arrived: Notify::new(),
     });
-    let gated = Gated {
+    let of_logs = gate.clone();
+    let gated = Wrapping {
         inner: shop.store.clone(),
-        gate: gate.clone(),
+        wrap: move |inner| {
+            let gate = of_logs.clone();
+            Arc::new(GatedLog { inner, gate }) as Arc<dyn Recorder>
+        },
     };
     let builder = Application::builder("shop").store(Arc::new(gated));
     let late = builder.protection(shop.protection()).open().await.unwrap();
@@ -191,38 +176,15 @@ async fn a_busy_aggregate_sees_what_another_process_forgot() {
     assert_eq!(late.get(&id).await.unwrap().state.paid, 11);
 }
 
-/// A store that counts how often the head of a log is read, and can hold these reads.
-struct Counted {
-    inner: Arc<dyn Store>,
-    heads: Arc<Heads>,
-}
-
 struct Heads {
     count: AtomicUsize,
     gate: Semaphore,
 }
 
+/// A log that counts how often its head is read, and can hold these reads.
 struct CountedLog {
     inner: Arc<dyn Recorder>,
     heads: Arc<Heads>,
-}
-
-impl StoreLayer for Counted {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(async move {
-            let inner = self.inner.open(log, birth).await?;
-            let heads = self.heads.clone();
-            Ok(Arc::new(CountedLog { inner, heads }) as Arc<dyn Recorder>)
-        })
-    }
 }
 
 impl RecorderLayer for CountedLog {
@@ -244,9 +206,13 @@ fn counted() -> (Arc<Heads>, Arc<SubjectKeys>) {
         count: AtomicUsize::new(0),
         gate: Semaphore::new(100),
     });
-    let store = Counted {
+    let of_logs = heads.clone();
+    let store = Wrapping {
         inner: Arc::new(MemoryStore::new()),
-        heads: heads.clone(),
+        wrap: move |inner| {
+            let heads = of_logs.clone();
+            Arc::new(CountedLog { inner, heads }) as Arc<dyn Recorder>
+        },
     };
     let subjects = SubjectKeys::new(Arc::new(store), "keys", keys());
     (heads, Arc::new(subjects))
