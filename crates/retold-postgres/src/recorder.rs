@@ -87,7 +87,7 @@ impl PostgresRecorder {
     ) -> Result<Appended, RecordError> {
         let mut attempts = 1;
         // Of events that other programs recorded.
-        let mut may_lack_keys = inline.needs_keys(&self.reader());
+        let mut may_lack_keys = inline.needs_keys(&self.log.name);
         loop {
             let appended = writer::append(&self.shared, &self.log, append.clone()).await;
             match appended {

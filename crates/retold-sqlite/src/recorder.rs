@@ -63,12 +63,8 @@ impl SqliteRecorder {
 
     /// Returns the inline projections that need keys to open events.
     fn views_with_keys(&self, writer: &Writer) -> Vec<Arc<SqliteView>> {
-        if writer.inline().are_none_of(&self.log.name) {
-            return Vec::new();
-        }
-        let reader = self.reader();
         let mut views = writer.inline().of(&self.log.name);
-        views.retain(|view| view.opening(&reader).is_some());
+        views.retain(|view| view.needs_keys());
         views
     }
 

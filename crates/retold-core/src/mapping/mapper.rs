@@ -81,6 +81,14 @@ impl Mapper {
         self
     }
 
+    /// Returns whether this mapper opens what is compressed or encrypted.
+    pub(crate) fn is_protected(&self) -> bool {
+        #[cfg(feature = "protection")]
+        return self.protection.is_some();
+        #[cfg(not(feature = "protection"))]
+        false
+    }
+
     /// Returns the recorder with its events opened; none if this mapper opens nothing. Reading
     /// fetches the keys that are not in memory.
     pub(crate) fn opening(&self, recorder: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {

@@ -129,6 +129,12 @@ impl<K: ViewKind> Projection<K> {
         &self.outline
     }
 
+    /// For stores whose appends projections take part in: whether [`opening`](Self::opening)
+    /// returns a reader.
+    pub fn needs_opening(&self) -> bool {
+        self.reading.mapper.is_protected()
+    }
+
     /// For stores whose appends projections take part in: returns a reader of the log that opens
     /// its events as the projection's mapper does, and fetches the keys for it; none if the mapper
     /// opens nothing.

@@ -145,9 +145,8 @@ impl Inline {
     }
 
     /// Whether a projection over this log needs keys to open events.
-    pub(crate) fn needs_keys(&self, log: &Arc<dyn Recorder>) -> bool {
-        let mut views = self.of(log.log_name());
-        views.any(|view| view.opening(log).is_some())
+    pub(crate) fn needs_keys(&self, log: &str) -> bool {
+        self.of(log).any(|view| view.needs_keys())
     }
 
     /// Makes the projections over a log process all of its events.

@@ -71,6 +71,11 @@ impl SqliteView {
         self.projection.handling()
     }
 
+    /// Whether the projection needs keys to open events.
+    pub(crate) fn needs_keys(&self) -> bool {
+        self.projection.needs_opening()
+    }
+
     /// Returns a reader of the log that fetches the keys of its events; none if they need none.
     pub(crate) fn opening(&self, log: &Arc<dyn Recorder>) -> Option<Arc<dyn Recorder>> {
         self.projection.opening(log)
